@@ -1,0 +1,127 @@
+import { readFileSync } from 'node:fs';
+import { z } from 'zod';
+import { InputError } from './errors.ts';
+
+/** The symbols a new warehouse tracks. */
+export const DEFAULT_SYMBOLS = [
+  'AAPL',
+  'MSFT',
+  'GOOGL',
+  'AMZN',
+  'NVDA',
+  'TSLA',
+  'META',
+  'NFLX',
+  'AMD',
+  'CRM',
+  'SPY',
+  'QQQ',
+  'IWM',
+  'EEM',
+  'VTI',
+];
+
+const LEVELS = ['DEBUG', 'INFO', 'WARNING', 'ERROR'] as const;
+const integer = (min: number, max: number) => z.coerce.number().int().min(min).max(max);
+const fraction = z.coerce.number().min(0).max(1);
+
+/**
+ * Every setting: key = environment variable, value = what is allowed and the default. Each secret
+ * (`SECRETS`) may also come as NAME_FILE, a path to read it from (systemd LoadCredential).
+ */
+const Settings = z.object({
+  DATABASE_URL: z.string().optional(),
+  MARKETD_DATA_DIR: z.string().optional(),
+  POLYGON_API_KEY: z.string().min(1).optional(),
+  POLYGON_BASE_URL: z.url({ protocol: /^https?$/ }).default('https://api.massive.com'),
+  POLYGON_REQUESTS_PER_MINUTE: integer(1, 60_000).default(5),
+  POLYGON_TIMEOUT_MS: integer(100, 600_000).default(30_000),
+  API_HOST: z.string().default('127.0.0.1'),
+  API_PORT: integer(0, 65_535).default(8000),
+  LOG_LEVEL: z
+    .string()
+    .toUpperCase()
+    .transform((level) => (level === 'WARN' ? 'WARNING' : level))
+    .pipe(z.enum(LEVELS))
+    .default('INFO'),
+  BACKFILL_SCHEDULE_HOUR: integer(0, 23).default(2),
+  BACKFILL_SCHEDULE_MINUTE: integer(0, 59).default(0),
+  BACKFILL_YEARS: integer(1, 50).default(5),
+  REVISION_SESSIONS: integer(0, 60).default(7),
+  PUBLISH_DELAY_MINUTES: integer(0, 1440).default(60),
+  SYMBOLS: z
+    .string()
+    .transform((list) => list.split(/[\s,]+/).filter(Boolean))
+    .default(DEFAULT_SYMBOLS),
+  SCHEDULER: z.enum(['on', 'off']).default('on'),
+  DEMO_SEED: integer(0, 2_147_483_647).default(20_260_101),
+  CACHE_MEGABYTES: integer(0, 65_536).default(96),
+  DATABASE_CONNECTIONS: integer(2, 200).default(6),
+  QUALITY_GAP_FRACTION: fraction.default(0.1),
+  QUALITY_EXTREME_MOVE: z.coerce.number().positive().default(5),
+  QUALITY_SPIKE_MULTIPLE: z.coerce.number().min(1).default(10),
+  QUALITY_NEWS_MULTIPLE: z.coerce.number().min(1).default(2),
+  QUALITY_DROUGHT_FRACTION: fraction.default(0.1),
+});
+
+const SECRETS = ['DATABASE_URL', 'POLYGON_API_KEY'] as const;
+
+export type Config = Readonly<z.infer<typeof Settings>>;
+
+/**
+ * The configuration from environment variables; empty values count as not set.
+ * @throws InputError naming every variable that is wrong and what it may be.
+ */
+export function parseConfig(environment: Record<string, string | undefined>): Config {
+  const values: Record<string, string> = {};
+  for (const key of Object.keys(Settings.shape)) {
+    const value = environment[key]?.trim();
+    if (value) values[key] = value;
+  }
+  for (const key of SECRETS) {
+    const path = environment[`${key}_FILE`];
+    if (!path) continue;
+    if (values[key]) throw new InputError(`set ${key} or ${key}_FILE, not both`, key);
+    values[key] = readSecret(key, path);
+  }
+  const parsed = Settings.safeParse(values);
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
+  throw new InputError(`configuration is wrong: ${problems.join('; ')}`);
+}
+
+function readSecret(key: string, path: string): string {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8').trim();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new InputError(`${key}_FILE: cannot read ${path} (${code})`, `${key}_FILE`);
+  }
+  if (!text) throw new InputError(`${key}_FILE: ${path} is empty`, `${key}_FILE`);
+  return text;
+}
+
+/** The configuration of this process. The only place that reads the environment. */
+export function loadConfig(): Config {
+  return parseConfig(process.env);
+}
+
+/** Settings as lines to print, secrets masked. */
+export function describeConfig(config: Config): Record<string, string> {
+  const lines: Record<string, string> = {};
+  for (const [key, value] of Object.entries(config)) {
+    if (value === undefined) lines[key] = '(not set)';
+    else if (key === 'DATABASE_URL') lines[key] = maskUrl(String(value));
+    else if ((SECRETS as readonly string[]).includes(key)) lines[key] = '********';
+    else lines[key] = Array.isArray(value) ? value.join(',') : String(value);
+  }
+  return lines;
+}
+
+/** A database URL without its password. */
+export function maskUrl(url: string): string {
+  return url
+    .replace(/(:\/\/[^:/@]*:)[^@]*@/, '$1********@')
+    .replace(/(password=)[^&\s]*/gi, '$1********');
+}

@@ -1,0 +1,574 @@
+import pLimit from 'p-limit';
+import { errorMessage, ProviderError } from '../errors.ts';
+import { makeBars, pickBars } from '../model/bar.ts';
+import type { QualityThresholds } from '../model/quality.ts';
+import { type Calendar, toDate, toDay } from '../model/session.ts';
+import type { GroupedBarsAnswer, Provider } from '../providers/provider.ts';
+import { selectEntitledFrom } from '../query/coverage.ts';
+import type { Database } from '../store/database.ts';
+import {
+  type BackfillResult,
+  finishRun,
+  insertRun,
+  leaseLock,
+  type RunCounts,
+  type RunOrigin,
+  updateRun,
+  upsertBackfillResults,
+} from '../store/jobs.ts';
+import { type Instrument, selectInstruments } from '../store/symbols.ts';
+import { selectCoverageRanges } from '../store/upsert.ts';
+import { refreshActions, refreshDescriptions } from './corporate-action.ts';
+import { type IngestItem, type IngestOptions, ingestBars } from './ingest.ts';
+import {
+  type BackfillPlan,
+  type GroupedTask,
+  type PlannedInstrument,
+  planBackfill,
+  type RangeTask,
+} from './plan.ts';
+
+/** What a backfill works with; made once by `main` or `serve`. */
+export interface BackfillContext {
+  database: Database;
+  provider: Provider;
+  calendar: Calendar;
+  thresholds: QualityThresholds;
+  /** A bar is asked for again until this many sessions have followed its own. */
+  revisionSessions: number;
+  /** A session's bar is asked for this long after the close. */
+  publishDelayMs: number;
+  now: () => number;
+  log: (level: 'INFO' | 'WARNING' | 'ERROR', message: string, fields?: object) => void;
+}
+
+export interface BackfillRequest {
+  /** Symbols to fill, all known; undefined: all tracked ones. */
+  symbols?: readonly string[];
+  /** Sessions, both inclusive, 'YYYY-MM-DD'. The last one is cut to the latest published. */
+  firstSession: string;
+  lastSession?: string;
+  origin: RunOrigin;
+  scheduledFor?: Date;
+  /** Ask again for what was empty or refused before, although its time has not come. */
+  retryEmpty?: boolean;
+  signal?: AbortSignal;
+  onProgress?: (progress: BackfillProgress) => void;
+}
+
+export interface BackfillProgress extends RunCounts {
+  /** Tasks (requests, more or less) done of `total`. */
+  done: number;
+  total: number;
+  /** What was worked on last: a symbol or a session. */
+  current: string;
+}
+
+export interface BackfillReport extends RunCounts {
+  runId: number | null;
+  symbols: number;
+  plan: BackfillPlan['requests'];
+  dueSessions: number;
+  failures: { symbol: string; error: string }[];
+  /** First day the provider's plan was found to include; null when nothing was refused. */
+  entitledFrom: string | null;
+}
+
+/** Another backfill runs on the same database. */
+export class BackfillBusyError extends Error {
+  override name = 'BackfillBusyError';
+}
+
+/** The latest session whose bar can be asked for, and when it became available (epoch ms). */
+export function latestPublished(
+  context: Pick<BackfillContext, 'calendar' | 'publishDelayMs' | 'now'>,
+): { day: number; publishedAt: number } {
+  const { calendar, publishDelayMs, now } = context;
+  const day = calendar.latestSession(now(), publishDelayMs);
+  return { day, publishedAt: calendar.closeMs(day) + publishDelayMs };
+}
+
+const plannedDay = (date: string | null) => (date === null ? null : toDay(date));
+
+const toPlanned = (instrument: Instrument): PlannedInstrument => ({
+  instrumentId: instrument.instrumentId,
+  symbol: instrument.symbol,
+  providerSymbol: instrument.providerSymbol,
+  listedOn: plannedDay(instrument.listedOn),
+  delistedOn: plannedDay(instrument.delistedOn),
+  isDescribed: instrument.isDescribed,
+});
+
+/** The plan of a request, from the database alone: nobody is asked. */
+export async function planRequest(
+  context: BackfillContext,
+  request: BackfillRequest,
+): Promise<{ plan: BackfillPlan; instruments: PlannedInstrument[] }> {
+  const { database, provider, calendar } = context;
+  const sql = database.read;
+  const published = latestPublished(context);
+  const instruments = (
+    await selectInstruments(sql, { symbols: request.symbols, provider: provider.name })
+  ).map(toPlanned);
+  const ids = instruments.map((instrument) => instrument.instrumentId);
+  const last = request.lastSession === undefined ? published.day : toDay(request.lastSession);
+  const nowMs = request.retryEmpty ? Number.MAX_SAFE_INTEGER : context.now();
+  const plan = planBackfill({
+    calendar,
+    instruments,
+    firstDay: toDay(request.firstSession),
+    lastDay: Math.min(last, published.day),
+    nowMs,
+    publishedAt: published.publishedAt,
+    coverage: {
+      '1d': await selectCoverageRanges(sql, '1d', ids),
+      splits: await selectCoverageRanges(sql, 'splits', ids),
+      dividends: await selectCoverageRanges(sql, 'dividends', ids),
+    },
+    entitledFrom: request.retryEmpty
+      ? null
+      : await selectEntitledFrom(sql, provider.name, context.now()),
+  });
+  return { plan, instruments };
+}
+
+/**
+ * Fills what is missing. Each answer is committed with its coverage, so a run that is killed goes
+ * on where it was, and a second run asks for nothing.
+ * @throws BackfillBusyError when another backfill holds the lock.
+ * @throws ProviderError when the key is refused or the provider stays away; what was committed
+ *   before stays.
+ */
+export async function runBackfill(
+  context: BackfillContext,
+  request: BackfillRequest,
+): Promise<BackfillReport> {
+  const lease = await leaseLock(context.database.url, 'backfill');
+  if (!lease) {
+    throw new BackfillBusyError(
+      'another backfill is running on this database: wait for it, or watch it in job_runs',
+    );
+  }
+  try {
+    const { plan, instruments } = await planRequest(context, request);
+    const isIdle = plan.requests.total === 0 && plan.refused.length === 0;
+    if (isIdle && request.origin === 'command') return idleReport(instruments.length, plan);
+    const run = new BackfillRun(context, request, plan, instruments.length);
+    return await run.execute(lease.lost);
+  } finally {
+    await lease.release();
+  }
+}
+
+function idleReport(symbols: number, plan: BackfillPlan): BackfillReport {
+  const counts = { requests: 0, inserted: 0, changed: 0, unchanged: 0, rejected: 0 };
+  const { requests, dueSessions } = plan;
+  return {
+    ...counts,
+    runId: null,
+    symbols,
+    plan: requests,
+    dueSessions,
+    failures: [],
+    entitledFrom: null,
+  };
+}
+
+/** Rows committed together: large enough for COPY, small enough to lose little. */
+const BATCH_ROWS = 25_000;
+const BATCH_ITEMS = 1_000;
+const CONCURRENCY = 4;
+/** So many symbols in a row that fail mean that the provider is away, not the symbols wrong. */
+const FAILURES_IN_A_ROW_MAX = 5;
+/** Precision with which a plan's first included day is searched. */
+const ENTITLEMENT_DAYS = 8;
+
+/** One execution. Holds what its tasks share: counters, the batch, what was learned. */
+class BackfillRun {
+  readonly #counts: RunCounts = {
+    requests: 0,
+    inserted: 0,
+    changed: 0,
+    unchanged: 0,
+    rejected: 0,
+  };
+  readonly #failures: { symbol: string; error: string }[] = [];
+  readonly #abort = new AbortController();
+  readonly #startRequests: number;
+  readonly #options: Omit<IngestOptions, 'receivedAt'>;
+  #items: IngestItem[] = [];
+  #ids = new Set<number>();
+  #rows = 0;
+  #flushing: Promise<void> = Promise.resolve();
+  #done = 0;
+  #total: number;
+  #failedInARow = 0;
+  #runId = 0;
+  #lastUpdate = 0;
+  #entitledFrom: number | null = null;
+  readonly #learning = pLimit(1);
+
+  constructor(
+    readonly context: BackfillContext,
+    readonly request: BackfillRequest,
+    readonly plan: BackfillPlan,
+    readonly symbols: number,
+  ) {
+    const { calendar, provider, thresholds, revisionSessions } = context;
+    const latest = calendar.sessionIndex(latestPublished(context).day);
+    this.#startRequests = provider.requestCount();
+    this.#total = plan.requests.total;
+    this.#options = {
+      provider: provider.name,
+      isSynthetic: provider.isSynthetic,
+      calendar,
+      thresholds,
+      settledBefore: calendar.sessionAt(Math.max(0, latest - revisionSessions + 1)),
+    };
+  }
+
+  async execute(lost: AbortSignal): Promise<BackfillReport> {
+    const { database } = this.context;
+    this.#runId = await insertRun(database.write, {
+      job: 'backfill',
+      origin: this.request.origin,
+      scheduledFor: this.request.scheduledFor,
+      total: this.#total,
+    });
+    const stop = (signal: AbortSignal) => () => this.#abort.abort(signal.reason);
+    for (const signal of [lost, this.request.signal]) {
+      if (signal?.aborted) this.#abort.abort(signal.reason);
+      signal?.addEventListener('abort', stop(signal), { once: true });
+    }
+    try {
+      await this.#work();
+      await this.#saveProgress();
+      const failed = this.#failures.length;
+      const error = failed === 0 ? null : `${failed} failed, first: ${this.#failures[0].error}`;
+      await finishRun(database.write, this.#runId, failed === 0 ? 'succeeded' : 'failed', error);
+      return this.#report();
+    } catch (error) {
+      await this.#closeFailed(error);
+      throw error;
+    }
+  }
+
+  async #closeFailed(error: unknown): Promise<void> {
+    const state = this.#abort.signal.aborted && !(error instanceof ProviderError)
+      ? 'interrupted'
+      : 'failed';
+    try {
+      await this.#saveProgress();
+      await finishRun(this.context.database.write, this.#runId, state, errorMessage(error));
+    } catch (closing) {
+      // The database is what failed: the record is closed by the next run.
+      this.context.log('WARNING', 'the run could not be closed', { error: errorMessage(closing) });
+    }
+  }
+
+  async #work(): Promise<void> {
+    const { plan, context } = this;
+    const signal = this.#abort.signal;
+    const described = await refreshDescriptions(context, plan, signal);
+    this.#advance('symbols', plan.requests.describe);
+    for (const task of plan.actions) {
+      const failure = await refreshActions(context, task, this.#options, signal);
+      if (failure) this.#failures.push({ symbol: task.instrument?.symbol ?? '*', error: failure });
+      this.#advance(task.dataset, task.requests);
+    }
+    for (const task of plan.refused) {
+      const detail = 'older than the provider plan includes (learned from other symbols)';
+      await this.#add(this.#emptyItem(task, described, detail));
+    }
+    const limit = pLimit(CONCURRENCY);
+    const tasks = [
+      ...plan.grouped.map((task) => limit(() => this.#guard(() => this.#grouped(task)))),
+      ...plan.ranges.map((task) => limit(() => this.#guard(() => this.#range(task, described)))),
+    ];
+    const outcomes = await Promise.allSettled(tasks);
+    // What has arrived is committed, whatever ended the run.
+    await this.#flush();
+    const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+    if (failed) throw failed.reason;
+  }
+
+  /** Lets the first error that ends the run end every other task. */
+  async #guard(body: () => Promise<void>): Promise<void> {
+    this.#abort.signal.throwIfAborted();
+    try {
+      await body();
+    } catch (error) {
+      this.#abort.abort(error);
+      throw error;
+    }
+  }
+
+  async #range(task: RangeTask, described: ReadonlyMap<number, number | null>): Promise<void> {
+    const { instrument } = task;
+    try {
+      await this.#askRange(task, described);
+      this.#failedInARow = 0;
+    } catch (error) {
+      await this.#noteFailure(error, [instrument], task.firstDay, task.lastDay);
+    }
+    this.#advance(instrument.symbol, 1);
+  }
+
+  async #askRange(
+    task: RangeTask,
+    described: ReadonlyMap<number, number | null>,
+  ): Promise<void> {
+    const { calendar } = this.context;
+    const entitled = this.#entitledFrom;
+    if (entitled !== null && task.firstDay < entitled) {
+      const detail = 'older than the provider plan includes';
+      const older = { ...task, lastDay: Math.min(task.lastDay, entitled - 1) };
+      await this.#add(this.#emptyItem(older, described, detail));
+      if (task.lastDay < entitled) return;
+      const first = calendar.sessionAt(calendar.sessionsBefore(entitled));
+      if (first > task.lastDay) return;
+      await this.#askRange({ ...task, firstDay: first }, described);
+      return;
+    }
+    try {
+      await this.#fetchRange(task, described);
+    } catch (error) {
+      if (!(error instanceof ProviderError)) throw error;
+      if (error.kind === 'too_early' && task.lastDay > task.firstDay) {
+        // The plan gets a session later than we thought: leave the last one for the next run.
+        const index = calendar.sessionsBefore(task.lastDay) - 1;
+        await this.#askRange({ ...task, lastDay: calendar.sessionAt(index) }, described);
+      } else if (error.kind === 'not_entitled') {
+        await this.#learning(() => this.#learnEntitlement(task, described, error));
+      } else throw error;
+    }
+  }
+
+  async #fetchRange(
+    task: RangeTask,
+    described: ReadonlyMap<number, number | null>,
+  ): Promise<void> {
+    const { instrument, firstDay, lastDay } = task;
+    const answer = await this.context.provider.fetchBars(
+      {
+        symbol: instrument.providerSymbol,
+        firstSession: toDate(firstDay),
+        lastSession: toDate(lastDay),
+      },
+      this.#abort.signal,
+    );
+    await this.#add({
+      instrumentId: instrument.instrumentId,
+      symbol: instrument.symbol,
+      bars: answer.bars,
+      rejected: answer.rejected,
+      asked: { firstDay, lastDay },
+      listedOn: described.get(instrument.instrumentId) ?? instrument.listedOn,
+    });
+  }
+
+  /**
+   * The plan refused a range: finds by halving since when it includes data, once for the run.
+   * A plan that grants two years then costs a handful of requests, not all of the history.
+   */
+  async #learnEntitlement(
+    task: RangeTask,
+    described: ReadonlyMap<number, number | null>,
+    refusal: ProviderError,
+  ): Promise<void> {
+    if (this.#entitledFrom !== null && this.#entitledFrom > task.firstDay) {
+      await this.#askRange(task, described);
+      return;
+    }
+    let refused = task.firstDay;
+    let granted = task.lastDay + 1;
+    while (granted - refused > ENTITLEMENT_DAYS) {
+      const middle = Math.floor((refused + granted) / 2);
+      try {
+        await this.#fetchRange({ ...task, firstDay: middle }, described);
+        granted = middle;
+      } catch (error) {
+        if (!(error instanceof ProviderError) || error.kind !== 'not_entitled') throw error;
+        refused = middle;
+      }
+    }
+    const isWhole = granted > task.lastDay;
+    if (!isWhole) this.#entitledFrom = Math.max(this.#entitledFrom ?? 0, granted);
+    const last = isWhole ? task.lastDay : granted - 1;
+    await this.#add(this.#emptyItem({ ...task, lastDay: last }, described, refusal.message));
+  }
+
+  async #grouped(task: GroupedTask): Promise<void> {
+    const session = toDate(task.day);
+    try {
+      const answer = await this.context.provider.fetchGroupedBars(session, this.#abort.signal);
+      await this.#addGrouped(task, answer);
+      this.#failedInARow = 0;
+    } catch (error) {
+      if (error instanceof ProviderError && error.kind === 'not_entitled') {
+        for (const instrument of task.instruments) {
+          const range = { instrument, firstDay: task.day, lastDay: task.day };
+          await this.#add(this.#emptyItem(range, new Map(), error.message));
+        }
+      } else if (!(error instanceof ProviderError && error.kind === 'too_early')) {
+        await this.#noteFailure(error, task.instruments, task.day, task.day);
+      }
+    }
+    this.#advance(session, 1);
+  }
+
+  async #addGrouped(task: GroupedTask, answer: GroupedBarsAnswer): Promise<void> {
+    const rows = new Map<string, number[]>();
+    answer.symbols.forEach((symbol, row) => {
+      const list = rows.get(symbol);
+      if (list) list.push(row);
+      else rows.set(symbol, [row]);
+    });
+    const rejected = Map.groupBy(answer.rejected, (row) => row.symbol);
+    const items = task.instruments.map((instrument) => ({
+      instrumentId: instrument.instrumentId,
+      symbol: instrument.symbol,
+      bars: pickBars(answer.bars, rows.get(instrument.providerSymbol) ?? []),
+      rejected: rejected.get(instrument.providerSymbol) ?? [],
+      asked: { firstDay: task.day, lastDay: task.day },
+      listedOn: instrument.listedOn,
+    }));
+    await this.#addAll(items);
+  }
+
+  #emptyItem(
+    { instrument, firstDay, lastDay }: RangeTask,
+    described: ReadonlyMap<number, number | null>,
+    refusal: string,
+  ): IngestItem {
+    return {
+      instrumentId: instrument.instrumentId,
+      symbol: instrument.symbol,
+      bars: makeBars(0),
+      rejected: [],
+      asked: { firstDay, lastDay, refusal },
+      listedOn: described.get(instrument.instrumentId) ?? instrument.listedOn,
+    };
+  }
+
+  /**
+   * A symbol or session that failed is noted and the run goes on, unless the key is refused, the
+   * provider seems to be away, or it is not the provider that failed.
+   */
+  async #noteFailure(
+    error: unknown,
+    instruments: readonly PlannedInstrument[],
+    firstDay: number,
+    lastDay: number,
+  ): Promise<void> {
+    if (!(error instanceof ProviderError) || error.kind === 'unauthorized') throw error;
+    const message = errorMessage(error);
+    const [first] = instruments;
+    const symbol = instruments.length === 1 ? first.symbol : toDate(firstDay);
+    this.#failures.push({ symbol, error: message });
+    this.context.log('WARNING', `${symbol}: ${message}`, error.body ? { body: error.body } : {});
+    const results = instruments.map((instrument) => ({
+      instrumentId: instrument.instrumentId,
+      startSession: toDate(firstDay),
+      endSession: toDate(lastDay),
+      inserted: 0,
+      changed: 0,
+      unchanged: 0,
+      rejected: 0,
+      error: message,
+    }));
+    await upsertBackfillResults(this.context.database.write, this.#runId, results);
+    if (error.kind === 'not_found' || error.kind === 'bad_request') return;
+    this.#failedInARow++;
+    if (this.#failedInARow >= FAILURES_IN_A_ROW_MAX) {
+      throw new ProviderError(
+        `${FAILURES_IN_A_ROW_MAX} failures in a row, the last: ${message}`,
+        error.kind,
+      );
+    }
+  }
+
+  async #addAll(items: readonly IngestItem[]): Promise<void> {
+    for (const item of items) await this.#add(item);
+  }
+
+  /** Queues an item; commits the batch when it is full. Waits while a commit is under way. */
+  async #add(item: IngestItem): Promise<void> {
+    if (this.#ids.has(item.instrumentId)) await this.#flush();
+    this.#items.push(item);
+    this.#ids.add(item.instrumentId);
+    this.#rows += item.bars.length;
+    if (this.#rows >= BATCH_ROWS || this.#items.length >= BATCH_ITEMS) await this.#flush();
+  }
+
+  #flush(): Promise<void> {
+    const items = this.#items;
+    this.#items = [];
+    this.#ids = new Set();
+    this.#rows = 0;
+    const before = this.#flushing;
+    this.#flushing = before.then(() => this.#commit(items));
+    return this.#flushing;
+  }
+
+  async #commit(items: readonly IngestItem[]): Promise<void> {
+    if (items.length === 0) return;
+    const { database, now } = this.context;
+    const options = { ...this.#options, receivedAt: now() };
+    const counts = await ingestBars(database.write, items, options);
+    const results: BackfillResult[] = [];
+    for (const item of items) {
+      const count = counts.get(item.instrumentId);
+      if (!count || !item.asked) continue;
+      this.#counts.inserted += count.inserted;
+      this.#counts.changed += count.changed;
+      this.#counts.unchanged += count.unchanged;
+      this.#counts.rejected += count.rejected;
+      results.push({
+        instrumentId: item.instrumentId,
+        startSession: toDate(item.asked.firstDay),
+        endSession: toDate(item.asked.lastDay),
+        ...count,
+        error: null,
+      });
+    }
+    await upsertBackfillResults(database.write, this.#runId, results);
+    await this.#saveProgress();
+  }
+
+  async #saveProgress(): Promise<void> {
+    this.#counts.requests = this.context.provider.requestCount() - this.#startRequests;
+    const progress = { ...this.#counts, done: this.#done };
+    await updateRun(this.context.database.write, this.#runId, progress);
+  }
+
+  #advance(current: string, tasks: number): void {
+    this.#done += tasks;
+    this.#counts.requests = this.context.provider.requestCount() - this.#startRequests;
+    this.request.onProgress?.({
+      ...this.#counts,
+      done: this.#done,
+      total: this.#total,
+      current,
+    });
+    const at = this.context.now();
+    if (at - this.#lastUpdate < 1000) return;
+    this.#lastUpdate = at;
+    // Progress for people who watch: it may be lost, and the run goes on.
+    this.#saveProgress().catch((error) => {
+      this.context.log('WARNING', 'progress was not saved', { error: errorMessage(error) });
+    });
+  }
+
+  #report(): BackfillReport {
+    return {
+      ...this.#counts,
+      runId: this.#runId,
+      symbols: this.symbols,
+      plan: this.plan.requests,
+      dueSessions: this.plan.dueSessions,
+      failures: this.#failures,
+      entitledFrom: this.#entitledFrom === null ? null : toDate(this.#entitledFrom),
+    };
+  }
+}

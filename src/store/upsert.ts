@@ -1,0 +1,517 @@
+import type { BarColumns, RejectedRow } from '../model/bar.ts';
+import type { CorporateAction } from '../model/corporate-action.ts';
+import type { CoverageRange, CoverageState } from '../model/coverage.ts';
+import { toDate, toDay } from '../model/session.ts';
+import {
+  BinaryCopy,
+  copyIn,
+  decodeFloats,
+  decodeIntegers,
+  PG_EPOCH_DAY,
+  type Sql,
+  type Transaction,
+} from './database.ts';
+
+/** Daily bars of one instrument as stored: ascending, unique, with score and flags. */
+export interface StoredBars extends BarColumns {
+  score: Float64Array;
+  flags: Int32Array;
+  /** 1 where the bar is final. */
+  isFinal: Int32Array;
+}
+
+/** One row to write. */
+export interface BarRow {
+  instrumentId: number;
+  bars: StoredBars;
+  /** The row's position in `bars`. */
+  row: number;
+}
+
+export interface Origin {
+  provider: string;
+  /** Epoch ms. */
+  receivedAt: number;
+}
+
+/**
+ * Runs `body` in a transaction that is the only one writing bars. What it reads of them cannot
+ * change before it commits, so differences are found in the process and unchanged rows are never
+ * sent. Bulk loads are short and bound by the database's one core: taking turns costs nothing.
+ */
+export async function withIngestLock<T>(
+  write: Sql,
+  body: (tx: Transaction) => Promise<T>,
+): Promise<T> {
+  const result = await write.begin(async (transaction) => {
+    const tx = transaction as unknown as Transaction;
+    await tx`select pg_advisory_xact_lock(hashtext('marketd'), hashtext('ingest'))`;
+    return body(tx);
+  });
+  return result as T;
+}
+
+export interface SessionSpan {
+  instrumentId: number;
+  /** Days since 1970-01-01, both inclusive. */
+  firstDay: number;
+  lastDay: number;
+}
+
+interface ColumnBytes {
+  session: Uint8Array;
+  open: Uint8Array;
+  high: Uint8Array;
+  low: Uint8Array;
+  close: Uint8Array;
+  volume: Uint8Array;
+  vwap: Uint8Array;
+  trade_count: Uint8Array;
+  score: Uint8Array;
+  flags: Uint8Array;
+  is_final: Uint8Array;
+}
+
+/** Stored bars of many instruments as columns; an instrument without any is not in the map. */
+export async function selectStoredBars(
+  tx: Transaction,
+  spans: readonly SessionSpan[],
+): Promise<Map<number, StoredBars>> {
+  const found = new Map<number, StoredBars>();
+  if (spans.length === 0) return found;
+  const rows = await tx<({ instrument_id: number } & ColumnBytes)[]>`
+    select r.id as instrument_id, b.*
+    from unnest(${spans.map((s) => s.instrumentId)}::int[],
+                ${spans.map((s) => toDate(s.firstDay))}::date[],
+                ${spans.map((s) => toDate(s.lastDay))}::date[]) as r(id, first, last)
+    cross join lateral (
+      select string_agg(int4send(session - date '1970-01-01'), '') as session,
+             string_agg(float8send(open), '') as open,
+             string_agg(float8send(high), '') as high,
+             string_agg(float8send(low), '') as low,
+             string_agg(float8send(close), '') as close,
+             string_agg(float8send(volume), '') as volume,
+             string_agg(float8send(coalesce(vwap, 'NaN')), '') as vwap,
+             string_agg(float8send(coalesce(trade_count, 'NaN'::float8)), '') as trade_count,
+             string_agg(float8send(score), '') as score,
+             string_agg(int4send(flags), '') as flags,
+             string_agg(int4send(is_final::int), '') as is_final
+      from (select * from bars_1d
+            where instrument_id = r.id and session between r.first and r.last
+            order by session) ordered) b
+    where b.session is not null`;
+  for (const row of rows) found.set(row.instrument_id, decodeStoredBars(row));
+  return found;
+}
+
+function decodeStoredBars(row: ColumnBytes): StoredBars {
+  const session = decodeIntegers(row.session);
+  return {
+    length: session.length,
+    session,
+    open: decodeFloats(row.open),
+    high: decodeFloats(row.high),
+    low: decodeFloats(row.low),
+    close: decodeFloats(row.close),
+    volume: decodeFloats(row.volume),
+    vwap: decodeFloats(row.vwap),
+    tradeCount: decodeFloats(row.trade_count),
+    score: decodeFloats(row.score),
+    flags: decodeIntegers(row.flags),
+    isFinal: decodeIntegers(row.is_final),
+  };
+}
+
+const BAR_COLUMNS =
+  'instrument_id, session, flags, trade_count, open, high, low, close, volume, vwap, score, ' +
+  'ts_received, is_final, provider';
+const BAR_COLUMN_COUNT = 14;
+
+function appendBar(copy: BinaryCopy, { instrumentId, bars, row }: BarRow, origin: EncodedOrigin) {
+  copy.int32(instrumentId);
+  copy.int32(bars.session[row] - PG_EPOCH_DAY);
+  copy.int32(bars.flags[row]);
+  if (Number.isNaN(bars.tradeCount[row])) copy.null();
+  else copy.int32(bars.tradeCount[row]);
+  copy.float64(bars.open[row]);
+  copy.float64(bars.high[row]);
+  copy.float64(bars.low[row]);
+  copy.float64(bars.close[row]);
+  copy.float64(bars.volume[row]);
+  if (Number.isNaN(bars.vwap[row])) copy.null();
+  else copy.float64(bars.vwap[row]);
+  copy.float64(bars.score[row]);
+  copy.timestamp(origin.receivedAt);
+  copy.boolean(bars.isFinal[row] === 1);
+  copy.text(origin.provider);
+}
+
+interface EncodedOrigin {
+  provider: Uint8Array;
+  receivedAt: number;
+}
+
+const encodeOrigin = ({ provider, receivedAt }: Origin): EncodedOrigin => ({
+  provider: new TextEncoder().encode(provider),
+  receivedAt,
+});
+
+/** Adds bars that are known not to be there yet: one COPY straight into the table. */
+export async function insertBars(
+  tx: Transaction,
+  rows: readonly BarRow[],
+  origin: Origin,
+): Promise<void> {
+  if (rows.length === 0) return;
+  const copy = new BinaryCopy(BAR_COLUMN_COUNT);
+  const encoded = encodeOrigin(origin);
+  for (const row of rows) {
+    copy.row();
+    appendBar(copy, row, encoded);
+  }
+  await copyIn(tx, `copy bars_1d (${BAR_COLUMNS}) from stdin (format binary)`, copy.chunks());
+}
+
+export interface ChangedBar extends BarRow {
+  /** True when prices or volume changed: the old values become a revision. */
+  isRevision: boolean;
+}
+
+/**
+ * Replaces stored bars: COPY into a staging table, then one statement that moves the old values of
+ * revised bars to `bar_revisions` and updates the rows.
+ * @throws Error when a bar to change is not there, which the ingest lock rules out.
+ */
+export async function upsertChangedBars(
+  tx: Transaction,
+  rows: readonly ChangedBar[],
+  origin: Origin,
+): Promise<void> {
+  if (rows.length === 0) return;
+  await tx`
+    create temp table if not exists staged_bars (
+      is_revision boolean, like bars_1d) on commit delete rows`;
+  const copy = new BinaryCopy(BAR_COLUMN_COUNT + 1);
+  const encoded = encodeOrigin(origin);
+  for (const row of rows) {
+    copy.row();
+    copy.boolean(row.isRevision);
+    appendBar(copy, row, encoded);
+  }
+  const target = `staged_bars (is_revision, ${BAR_COLUMNS})`;
+  await copyIn(tx, `copy ${target} from stdin (format binary)`, copy.chunks());
+  if (rows.length > 500) await tx`analyze staged_bars`;
+  const [{ updated }] = await tx<{ updated: number }[]>`
+    with revised as (
+      insert into bar_revisions (instrument_id, timeframe, session, flags, trade_count, open, high,
+        low, close, volume, vwap, score, is_final, provider, ts_received, ts_replaced)
+      select b.instrument_id, '1d', b.session, b.flags, b.trade_count, b.open, b.high, b.low,
+             b.close, b.volume, b.vwap, b.score, b.is_final, b.provider, b.ts_received,
+             s.ts_received
+      from staged_bars s join bars_1d b using (instrument_id, session)
+      where s.is_revision),
+    updated as (
+      update bars_1d b
+      set flags = s.flags, trade_count = s.trade_count, open = s.open, high = s.high, low = s.low,
+          close = s.close, volume = s.volume, vwap = s.vwap, score = s.score,
+          is_final = s.is_final,
+          provider = case when s.is_revision then s.provider else b.provider end,
+          ts_received = case when s.is_revision then s.ts_received else b.ts_received end
+      from staged_bars s
+      where b.instrument_id = s.instrument_id and b.session = s.session
+      returning 1)
+    select count(*)::int as updated from updated`;
+  if (updated !== rows.length) {
+    throw new Error(`${rows.length} bars were to be changed and ${updated} were there`);
+  }
+}
+
+/** How an ingest changed an instrument's counters. */
+export interface StatusChange {
+  instrumentId: number;
+  records: number;
+  validated: number;
+  excluded: number;
+  gaps: number;
+  anomalies: number;
+  scoreSum: number;
+  /** Days; of the bars written. */
+  firstDay: number | null;
+  latestDay: number | null;
+  latestScore: number | null;
+  isSynthetic: boolean;
+}
+
+/** Adds to the counters, in the transaction that changed the rows. */
+export async function upsertStatus(
+  tx: Transaction,
+  changes: readonly StatusChange[],
+  timeframe = '1d',
+): Promise<void> {
+  if (changes.length === 0) return;
+  const day = (value: number | null) => (value === null ? null : toDate(value));
+  await tx`
+    insert into instrument_status as s (instrument_id, timeframe, records, validated_records,
+      excluded_records, gaps_flagged, volume_anomalies, score_sum, first_session, latest_session,
+      latest_score, is_synthetic, version)
+    select id, ${timeframe}, records, validated, excluded, gaps, anomalies, score_sum, first,
+           latest, score, synthetic, 1
+    from unnest(${changes.map((c) => c.instrumentId)}::int[],
+      ${changes.map((c) => c.records)}::int[], ${changes.map((c) => c.validated)}::int[],
+      ${changes.map((c) => c.excluded)}::int[], ${changes.map((c) => c.gaps)}::int[],
+      ${changes.map((c) => c.anomalies)}::int[], ${changes.map((c) => c.scoreSum)}::float8[],
+      ${changes.map((c) => day(c.firstDay))}::date[],
+      ${changes.map((c) => day(c.latestDay))}::date[],
+      ${changes.map((c) => c.latestScore)}::float8[],
+      ${changes.map((c) => String(c.isSynthetic))}::text[]::bool[])
+      as c(id, records, validated, excluded, gaps, anomalies, score_sum, first, latest, score,
+           synthetic)
+    on conflict (instrument_id, timeframe) do update set
+      records = s.records + excluded.records,
+      validated_records = s.validated_records + excluded.validated_records,
+      excluded_records = s.excluded_records + excluded.excluded_records,
+      gaps_flagged = s.gaps_flagged + excluded.gaps_flagged,
+      volume_anomalies = s.volume_anomalies + excluded.volume_anomalies,
+      score_sum = s.score_sum + excluded.score_sum,
+      first_session = least(s.first_session, excluded.first_session),
+      latest_session = greatest(s.latest_session, excluded.latest_session),
+      latest_score = case when excluded.latest_session >= coalesce(s.latest_session, '-infinity')
+                          then excluded.latest_score else s.latest_score end,
+      is_synthetic = s.is_synthetic or excluded.is_synthetic,
+      version = s.version + 1`;
+}
+
+/** Which of these instruments hold bars, and whether those are made up. */
+export async function selectHeldBars(
+  tx: Transaction,
+  instrumentIds: readonly number[],
+): Promise<Map<number, { records: number; isSynthetic: boolean }>> {
+  const rows = await tx<{ id: number; records: number; is_synthetic: boolean }[]>`
+    select instrument_id as id, records, is_synthetic from instrument_status
+    where instrument_id = any(${instrumentIds as number[]}::int[]) and timeframe = '1d'`;
+  return new Map(
+    rows.map((row) => [row.id, { records: row.records, isSynthetic: row.is_synthetic }]),
+  );
+}
+
+/** Tells every process whose bars changed, when the transaction commits. */
+export async function notifyBars(tx: Transaction, instrumentIds: readonly number[]): Promise<void> {
+  if (instrumentIds.length === 0) return;
+  // A payload holds 8,000 bytes; beyond a thousand instruments "all" is cheaper anyway.
+  const payload = instrumentIds.length > 1000 ? 'bars *' : `bars ${instrumentIds.join(' ')}`;
+  await tx`select pg_notify('marketd', ${payload})`;
+}
+
+/** Keeps rows that are no bars. The same row seen again is counted, not stored twice. */
+export async function insertRejectedRows(
+  tx: Transaction,
+  rows: readonly (RejectedRow & { instrumentId: number | null })[],
+  provider: string,
+  dataset: string,
+): Promise<void> {
+  if (rows.length === 0) return;
+  const unique = new Map<string, RejectedRow & { instrumentId: number | null }>();
+  for (const row of rows) {
+    const parts = [provider, dataset, row.symbol, row.session ?? '', row.reason, row.raw];
+    const digest = new Bun.CryptoHasher('sha256').update(JSON.stringify(parts)).digest('hex');
+    unique.set(digest, row);
+  }
+  const all = [...unique];
+  const session = (text: string | undefined) =>
+    text !== undefined && !Number.isNaN(toDay(text)) ? text : null;
+  await tx`
+    insert into rejected_rows (provider, dataset, instrument_id, symbol, session, reason, raw,
+      digest)
+    select ${provider}, ${dataset}, id, symbol, session, reason, raw, decode(digest, 'hex')
+    from unnest(${all.map(([, r]) => r.instrumentId)}::int[],
+      ${all.map(([, r]) => clean(r.symbol, 200))}::text[],
+      ${all.map(([, r]) => session(r.session))}::date[],
+      ${all.map(([, r]) => clean(r.reason, 500))}::text[],
+      ${all.map(([, r]) => clean(r.raw, 1000))}::text[],
+      ${all.map(([digest]) => digest)}::text[]) as r(id, symbol, session, reason, raw, digest)
+    on conflict (digest) do update
+      set seen_count = rejected_rows.seen_count + 1, ts_last_seen = now()`;
+}
+
+/** PostgreSQL's text holds no NUL. */
+function clean(text: string, lengthMax: number): string {
+  return text.replaceAll('\0', '\uFFFD').slice(0, lengthMax);
+}
+
+export interface CoverageKey {
+  instrumentId: number;
+  dataset: string;
+}
+
+interface CoverageRow {
+  instrument_id: number;
+  start_session: string;
+  end_session: string;
+  state: CoverageState;
+  is_settled: boolean;
+  provider: string;
+  asked_at: Date;
+  attempts: number;
+  retry_at: Date | null;
+  detail: string | null;
+}
+
+/** Coverage of one dataset by instrument, ascending; an instrument without any is not there. */
+export async function selectCoverageRanges(
+  tx: Transaction | Sql,
+  dataset: string,
+  instrumentIds: readonly number[],
+): Promise<Map<number, CoverageRange[]>> {
+  const rows = await tx<CoverageRow[]>`
+    select instrument_id, start_session, end_session, state, is_settled, provider, asked_at,
+           attempts, retry_at, detail
+    from coverage
+    where dataset = ${dataset} and instrument_id = any(${instrumentIds as number[]}::int[])
+    order by instrument_id, start_session`;
+  const found = new Map<number, CoverageRange[]>();
+  for (const row of rows) {
+    const ranges = found.get(row.instrument_id) ?? [];
+    ranges.push({
+      start: toDay(row.start_session),
+      end: toDay(row.end_session),
+      state: row.state,
+      isSettled: row.is_settled,
+      provider: row.provider,
+      askedAt: row.asked_at.getTime(),
+      attempts: row.attempts,
+      retryAt: row.retry_at?.getTime() ?? null,
+      detail: row.detail,
+    });
+    found.set(row.instrument_id, ranges);
+  }
+  return found;
+}
+
+export interface CoverageChange {
+  instrumentId: number;
+  before: readonly CoverageRange[];
+  after: readonly CoverageRange[];
+}
+
+/** Writes the difference between two states of coverage. */
+export async function upsertCoverage(
+  tx: Transaction,
+  dataset: string,
+  changes: readonly CoverageChange[],
+): Promise<void> {
+  const gone: [number, string][] = [];
+  const added: [number, CoverageRange][] = [];
+  for (const { instrumentId, before, after } of changes) {
+    const kept = new Set(after.map((range) => JSON.stringify(range)));
+    const had = new Set(before.map((range) => JSON.stringify(range)));
+    for (const range of before) {
+      if (!kept.has(JSON.stringify(range))) gone.push([instrumentId, toDate(range.start)]);
+    }
+    for (const range of after) {
+      if (!had.has(JSON.stringify(range))) added.push([instrumentId, range]);
+    }
+  }
+  if (gone.length > 0) {
+    await tx`
+      delete from coverage c
+      using unnest(${gone.map(([id]) => id)}::int[], ${gone.map(([, start]) => start)}::date[])
+        as g(id, start)
+      where c.instrument_id = g.id and c.dataset = ${dataset} and c.start_session = g.start`;
+  }
+  if (added.length > 0) {
+    const iso = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString());
+    await tx`
+      insert into coverage (instrument_id, dataset, start_session, end_session, state, is_settled,
+        provider, asked_at, attempts, retry_at, detail)
+      select id, ${dataset}, start, stop, state, settled, provider, asked, attempts, retry, detail
+      from unnest(${added.map(([id]) => id)}::int[],
+        ${added.map(([, r]) => toDate(r.start))}::date[],
+        ${added.map(([, r]) => toDate(r.end))}::date[],
+        ${added.map(([, r]) => r.state)}::text[], ${added.map(([, r]) => String(r.isSettled))}::text[]::bool[],
+        ${added.map(([, r]) => r.provider)}::text[],
+        ${added.map(([, r]) => iso(r.askedAt))}::timestamptz[],
+        ${added.map(([, r]) => r.attempts)}::int[],
+        ${added.map(([, r]) => iso(r.retryAt))}::timestamptz[],
+        ${added.map(([, r]) => r.detail)}::text[])
+        as a(id, start, stop, state, settled, provider, asked, attempts, retry, detail)`;
+  }
+}
+
+/**
+ * Stores splits or dividends of tracked instruments. Returns those that are new or say something
+ * else than before: bars of their ex-dates must be scored again.
+ */
+export async function upsertCorporateActions(
+  tx: Transaction,
+  provider: string,
+  actions: readonly { instrumentId: number; action: CorporateAction }[],
+): Promise<{ instrumentId: number; exDate: string }[]> {
+  if (actions.length === 0) return [];
+  const unique = new Map<string, (typeof actions)[number]>();
+  for (const item of actions) {
+    const { kind, providerActionId } = item.action;
+    unique.set(`${item.instrumentId} ${kind} ${providerActionId}`, item);
+  }
+  const all = [...unique.values()];
+  const splits = all.map(({ action }) => (action.kind === 'split' ? action : null));
+  const cash = all.map(({ action }) => (action.kind === 'dividend' ? action : null));
+  const rows = await tx<{ instrument_id: number; ex_date: string }[]>`
+    insert into corporate_actions as a (instrument_id, kind, ex_date, provider,
+      provider_action_id, split_from, split_to, cash_amount, currency, declared_date,
+      record_date, pay_date, frequency)
+    select id, kind, ex_date, ${provider}, action_id, split_from, split_to, cash_amount, currency,
+           declared, record, pay, frequency
+    from unnest(${all.map((i) => i.instrumentId)}::int[],
+      ${all.map((i) => i.action.kind)}::text[], ${all.map((i) => i.action.exDate)}::date[],
+      ${all.map((i) => i.action.providerActionId)}::text[],
+      ${splits.map((s) => s?.splitFrom ?? null)}::float8[],
+      ${splits.map((s) => s?.splitTo ?? null)}::float8[],
+      ${cash.map((d) => d?.cashAmount ?? null)}::float8[],
+      ${cash.map((d) => d?.currency ?? null)}::text[],
+      ${cash.map((d) => d?.declaredDate ?? null)}::date[],
+      ${cash.map((d) => d?.recordDate ?? null)}::date[],
+      ${cash.map((d) => d?.payDate ?? null)}::date[],
+      ${cash.map((d) => d?.frequency ?? null)}::int[])
+      as n(id, kind, ex_date, action_id, split_from, split_to, cash_amount, currency, declared,
+           record, pay, frequency)
+    on conflict (instrument_id, kind, provider, provider_action_id) do update set
+      ex_date = excluded.ex_date, split_from = excluded.split_from, split_to = excluded.split_to,
+      cash_amount = excluded.cash_amount, currency = excluded.currency,
+      declared_date = excluded.declared_date, record_date = excluded.record_date,
+      pay_date = excluded.pay_date, frequency = excluded.frequency, ts_withdrawn = null
+    where (a.ex_date, a.split_from, a.split_to, a.cash_amount, a.currency, a.declared_date,
+           a.record_date, a.pay_date, a.frequency, a.ts_withdrawn)
+      is distinct from (excluded.ex_date, excluded.split_from, excluded.split_to,
+           excluded.cash_amount, excluded.currency, excluded.declared_date, excluded.record_date,
+           excluded.pay_date, excluded.frequency, null)
+    returning instrument_id, ex_date`;
+  return rows.map((row) => ({ instrumentId: row.instrument_id, exDate: row.ex_date }));
+}
+
+export interface StoredActions {
+  splitRatio: Map<number, number>;
+  dividendCash: Map<number, number>;
+}
+
+/** The actions that can explain gaps, by instrument and ex-date (days). Withdrawn ones are not. */
+export async function selectGapCauses(
+  tx: Transaction,
+  instrumentIds: readonly number[],
+): Promise<Map<number, StoredActions>> {
+  const rows = await tx<
+    { id: number; ex_date: string; ratio: number | null; cash: number | null }[]
+  >`
+    select instrument_id as id, ex_date, split_to / split_from as ratio, cash_amount as cash
+    from corporate_actions
+    where instrument_id = any(${instrumentIds as number[]}::int[]) and ts_withdrawn is null
+    order by instrument_id, ex_date, kind, provider_action_id`;
+  const found = new Map<number, StoredActions>();
+  for (const { id, ex_date, ratio, cash } of rows) {
+    const actions = found.get(id) ?? { splitRatio: new Map(), dividendCash: new Map() };
+    const day = toDay(ex_date);
+    if (ratio !== null) actions.splitRatio.set(day, (actions.splitRatio.get(day) ?? 1) * ratio);
+    if (cash !== null) actions.dividendCash.set(day, (actions.dividendCash.get(day) ?? 0) + cash);
+    found.set(id, actions);
+  }
+  return found;
+}
