@@ -1,6 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import {
   accessSync,
+  chmodSync,
   closeSync,
   constants,
   existsSync,
@@ -16,6 +17,7 @@ import {
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { processIdentity } from '../src/store/embedded.ts';
 
 /**
  * A PostgreSQL 17 with Debian 13's TimescaleDB for tests, on any Debian with root: it runs in a
@@ -61,7 +63,7 @@ const SETTINGS = {
   'timescaledb.max_background_workers': '0',
 };
 
-/** Where test servers live: outside the checkout when that can be, so that clones share the root. */
+/** Where test servers live: outside the checkout if that can be, so that clones share the root. */
 export function testCacheDir(): string {
   for (const folder of ['/var/cache/marketd-test', resolve(import.meta.dir, '../.cache/test')]) {
     try {
@@ -74,6 +76,27 @@ export function testCacheDir(): string {
     }
   }
   throw new Error('no folder for test servers can be written');
+}
+
+/** A new folder for the servers of one run, marked with who has to end them. */
+export function makeRunFolder(): string {
+  const folder = mkdtempSync(join(testCacheDir(), 'run-'));
+  chmodSync(folder, 0o755); // the servers' users have to pass through it
+  writeFileSync(join(folder, 'owner'), `${processIdentity('self')}`);
+  return folder;
+}
+
+/** Folders of runs that were killed and so could not clean up. */
+export function findDeadRuns(): string[] {
+  const isDead = (folder: string) => {
+    const path = join(folder, 'owner');
+    if (!existsSync(path)) return false; // being made at this moment
+    const owner = readFileSync(path, 'utf8');
+    return processIdentity(Number.parseInt(owner, 10)) !== owner;
+  };
+  const base = testCacheDir();
+  const runs = readdirSync(base).filter((name) => name.startsWith('run-'));
+  return runs.map((name) => join(base, name)).filter(isDead);
 }
 
 /** Starts a server on new data in `folder`, which must not exist. It outlives this process. */
@@ -229,7 +252,8 @@ export function installPackage(program: string, packageName: string): void {
   if (Bun.which(program)) return;
   if (process.getuid?.() !== 0) throw new Error(`${program} is missing: install ${packageName}`);
   const environment = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  const install = ['install', '-y', '-q', '--no-install-recommends', packageName];
+  const wait = ['-o', 'DPkg::Lock::Timeout=120'];
+  const install = [...wait, 'install', '-y', '-q', '--no-install-recommends', packageName];
   try {
     execFileSync('apt-get', install, { stdio: 'pipe', env: environment });
   } catch {
@@ -276,7 +300,8 @@ if (import.meta.main) {
   if (process.argv.includes('--build')) {
     console.log(await buildRoot(console.error));
   } else {
-    const folder = join(mkdtempSync(join(testCacheDir(), 'run-')), 'timescale');
+    const run = makeRunFolder();
+    const folder = join(run, 'timescale');
     const server = await startTimescale(folder, console.error);
     console.log(server.url);
     const signal = await Promise.race([
@@ -285,7 +310,7 @@ if (import.meta.main) {
       new Promise((resolve) => setInterval(() => findTimescale(folder) ?? resolve('gone'), 1000)),
     ]);
     await server.stop();
-    rmSync(resolve(folder, '..'), { recursive: true, force: true });
+    rmSync(run, { recursive: true, force: true });
     process.exit(signal === 'gone' ? 1 : 0);
   }
 }

@@ -32,6 +32,7 @@ const fraction = z.coerce.number().min(0).max(1);
 const Settings = z.object({
   DATABASE_URL: z.string().optional(),
   MARKETD_DATA_DIR: z.string().optional(),
+  XDG_DATA_HOME: z.string().optional(),
   POLYGON_API_KEY: z.string().min(1).optional(),
   POLYGON_BASE_URL: z.url({ protocol: /^https?$/ }).default('https://api.massive.com'),
   POLYGON_REQUESTS_PER_MINUTE: integer(1, 60_000).default(5),
@@ -53,7 +54,9 @@ const Settings = z.object({
     .string()
     .transform((list) => list.split(/[\s,]+/).filter(Boolean))
     .default(DEFAULT_SYMBOLS),
+  JOURNAL_STREAM: z.string().optional(),
   SCHEDULER: z.enum(['on', 'off']).default('on'),
+  AUTH: z.enum(['on', 'off']).default('on'),
   DEMO_SEED: integer(0, 2_147_483_647).default(20_260_101),
   CACHE_MEGABYTES: integer(0, 65_536).default(96),
   DATABASE_CONNECTIONS: integer(2, 200).default(6),

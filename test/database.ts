@@ -111,6 +111,7 @@ async function prepareTemplate(serverUrl: string): Promise<string> {
     // Held until the connection ends.
     await admin`select pg_advisory_lock(hashtext('marketd test template'))`;
     const [found] = await admin`select from pg_database where datname = ${name}`;
+    await dropAbandoned(admin);
     if (found) return;
     await admin`drop database if exists ${admin(draft)} with (force)`;
     await admin`create database ${admin(draft)}`;
@@ -127,6 +128,16 @@ async function prepareTemplate(serverUrl: string): Promise<string> {
     await admin`alter database ${admin(draft)} rename to ${admin(name)}`;
   });
   return name;
+}
+
+/** Databases of test processes that were killed before they could drop them. */
+async function dropAbandoned(admin: postgres.Sql): Promise<void> {
+  const rows = await admin<{ datname: string }[]>`
+    select datname from pg_database where datname ~ '^test_[0-9]+_'`;
+  for (const { datname } of rows) {
+    if (existsSync(`/proc/${datname.split('_')[1]}`)) continue;
+    await admin`drop database if exists ${admin(datname)} with (force)`;
+  }
 }
 
 /** Changes when anything changes that a fresh schema is made from. */
@@ -197,8 +208,12 @@ async function startShared(edition: Edition): Promise<string> {
 }
 
 /** Ends the shared servers of this checkout and removes their data. */
-export async function stopShared(): Promise<void> {
-  const folder = sharedFolder();
+export function stopShared(): Promise<void> {
+  return stopServers(sharedFolder());
+}
+
+/** Ends what runs in a folder of test servers and removes it. */
+export async function stopServers(folder: string): Promise<void> {
   await stopTimescale(join(folder, 'timescale'));
   const cluster = join(folder, 'plain/cluster');
   const file = join(cluster, 'postmaster.pid');

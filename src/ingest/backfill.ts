@@ -99,6 +99,15 @@ const toPlanned = (instrument: Instrument): PlannedInstrument => ({
   isDescribed: instrument.isDescribed,
 });
 
+const unknownInstrument = (symbol: string, instrumentId: number): PlannedInstrument => ({
+  instrumentId,
+  symbol,
+  providerSymbol: symbol,
+  listedOn: null,
+  delistedOn: null,
+  isDescribed: false,
+});
+
 /** The plan of a request, from the database alone: nobody is asked. */
 export async function planRequest(
   context: BackfillContext,
@@ -110,6 +119,11 @@ export async function planRequest(
   const instruments = (
     await selectInstruments(sql, { symbols: request.symbols, provider: provider.name })
   ).map(toPlanned);
+  const known = new Set(instruments.map((instrument) => instrument.symbol));
+  for (const symbol of request.symbols ?? []) {
+    // Not added yet: a preview changes nothing, and must count it all the same.
+    if (!known.has(symbol)) instruments.push(unknownInstrument(symbol, -1 - instruments.length));
+  }
   const ids = instruments.map((instrument) => instrument.instrumentId);
   const last = request.lastSession === undefined ? published.day : toDay(request.lastSession);
   const nowMs = request.retryEmpty ? Number.MAX_SAFE_INTEGER : context.now();

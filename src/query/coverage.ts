@@ -1,4 +1,5 @@
-import { toDay } from '../model/session.ts';
+import type { CoverageState } from '../model/coverage.ts';
+import { type Calendar, toDate, toDay } from '../model/session.ts';
 import type { AnySql } from '../store/database.ts';
 
 /**
@@ -21,4 +22,58 @@ export async function selectEntitledFrom(
         where g.instrument_id = r.instrument_id and g.dataset = '1d' and g.provider = r.provider
           and g.state = 'complete' and g.start_session >= r.end_session)`;
   return row?.entitled_from == null ? null : toDay(row.entitled_from);
+}
+
+/** Why there is nothing in a range of days, in the one set of words for it. */
+export type AbsenceReason = Exclude<CoverageState, 'complete'> | 'closed' | 'unfetched' | 'missing';
+
+export interface Absence {
+  reason: AbsenceReason;
+  message: string;
+}
+
+const MESSAGES: Record<Exclude<CoverageState, 'complete'>, string> = {
+  vendor_empty: 'the provider was asked and gave no bar; it is asked again',
+  not_entitled: 'the plan with the provider does not include these sessions',
+  before_listing: 'the symbol was not listed yet',
+};
+
+/**
+ * Says why an instrument has no bar in [startDay, endDay].
+ * @param latestDay the latest session that can have a bar by now.
+ */
+export async function selectAbsence(
+  sql: AnySql,
+  calendar: Calendar,
+  range: { instrumentId: number; startDay: number; endDay: number; latestDay: number },
+): Promise<Absence> {
+  const { instrumentId, startDay, endDay, latestDay } = range;
+  const first = Math.max(startDay, calendar.firstDay);
+  const last = Math.min(endDay, calendar.lastDay);
+  const sessions = first > last ? [] : calendar.sessions(first, last);
+  if (sessions.length === 0) {
+    if (endDay < calendar.firstDay || startDay > calendar.lastDay) {
+      const known = `${toDate(calendar.firstDay)} to ${toDate(calendar.lastDay)}`;
+      return { reason: 'unfetched', message: `the calendar covers ${known}` };
+    }
+    const why = calendar.closureReason(first) ?? 'closed';
+    return { reason: 'closed', message: `the exchange had no session in this range (${why})` };
+  }
+  if (sessions[0] > latestDay) {
+    return { reason: 'unfetched', message: 'these sessions have not been published yet' };
+  }
+  const rows = await sql<{ state: CoverageState; detail: string | null }[]>`
+    select state, detail from coverage
+    where instrument_id = ${instrumentId} and dataset = '1d'
+      and start_session <= ${toDate(last)} and end_session > ${toDate(first)}
+    order by least(end_session, ${toDate(last)}::date + 1)
+             - greatest(start_session, ${toDate(first)}::date) desc
+    limit 1`;
+  const [row] = rows;
+  if (!row) return { reason: 'unfetched', message: 'these sessions were never asked for' };
+  if (row.state === 'complete') {
+    return { reason: 'missing', message: 'the sessions are covered, yet no bar is stored' };
+  }
+  const detail = row.detail === null ? '' : `: ${row.detail}`;
+  return { reason: row.state, message: MESSAGES[row.state] + detail };
 }

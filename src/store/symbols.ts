@@ -80,12 +80,16 @@ export async function selectInstruments(
 }
 
 /**
- * Makes sure that the symbols exist and are tracked. Data of a symbol that was removed before is
- * still there.
- * @returns the symbols that were not tracked before.
+ * Makes sure that the symbols exist and, unless told otherwise, are tracked: filled every night.
+ * Data of a symbol that was removed before is still there.
+ * @returns the symbols that are new, or tracked again.
  * @throws InputError for a malformed symbol; nothing is added then.
  */
-export async function upsertSymbols(write: Sql, symbols: readonly string[]): Promise<string[]> {
+export async function upsertSymbols(
+  write: Sql,
+  symbols: readonly string[],
+  options: { isTracked: boolean } = { isTracked: true },
+): Promise<string[]> {
   const unique = [...new Set(symbols.map((symbol) => checkSymbol(symbol)))];
   if (unique.length === 0) return [];
   const added = await write.begin(async (transaction) => {
@@ -95,7 +99,7 @@ export async function upsertSymbols(write: Sql, symbols: readonly string[]): Pro
       update instruments i set is_tracked = true
       from symbol_ranges r
       where r.instrument_id = i.instrument_id and r.valid_to = 'infinity'
-        and r.symbol = any(${unique}::text[]) and not i.is_tracked
+        and r.symbol = any(${unique}::text[]) and not i.is_tracked and ${options.isTracked}
       returning r.symbol`;
     const known = await tx<{ symbol: string }[]>`
       select symbol from symbol_ranges
@@ -109,7 +113,8 @@ export async function upsertSymbols(write: Sql, symbols: readonly string[]): Pro
                nextval(pg_get_serial_sequence('instruments', 'instrument_id'))::int as id
         from unnest(${fresh}::text[]) as n(symbol)),
       made as (
-        insert into instruments (instrument_id) overriding system value select id from drawn)
+        insert into instruments (instrument_id, is_tracked) overriding system value
+        select id, ${options.isTracked} from drawn)
       insert into symbol_ranges (instrument_id, symbol) select id, symbol from drawn`;
     await tx`select pg_notify('marketd', 'symbols')`;
     return [...returning.map((row) => row.symbol), ...fresh];

@@ -1,0 +1,47 @@
+import { Elysia } from 'elysia';
+import type { Calendar } from '../model/session.ts';
+import type { BarReader } from '../query/bars.ts';
+import type { StatusReader } from '../query/status.ts';
+import type { SymbolDirectory } from '../query/symbols.ts';
+import type { Database, Edition } from '../store/database.ts';
+import { apiRoutes } from './api.ts';
+import { docsRoutes } from './docs.ts';
+import { errorPlugin } from './errors.ts';
+import { pageRoutes } from './pages.tsx';
+
+export type SchedulerStatus = 'running' | 'standby' | 'stopped';
+
+/** What requests are answered with; made once by `serve`. */
+export interface AppContext {
+  database: Database;
+  edition: Edition;
+  bars: BarReader;
+  symbols: SymbolDirectory;
+  status: StatusReader;
+  calendar: Calendar;
+  version: string;
+  startedAt: number;
+  publishDelayMs: number;
+  now: () => number;
+  scheduler: () => { status: SchedulerStatus; nextRun: Date | null };
+  log: (level: 'INFO' | 'WARNING' | 'ERROR', message: string, fields?: object) => void;
+}
+
+const SECURITY_HEADERS = {
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
+  'referrer-policy': 'no-referrer',
+  'content-security-policy':
+    "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; " +
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+};
+
+/** The HTTP application, not yet listening. */
+export function makeApp(context: AppContext) {
+  const app = new Elysia({ name: 'marketd', serve: { reusePort: false, idleTimeout: 60 } })
+    .headers(SECURITY_HEADERS)
+    .use(errorPlugin((message, fields) => context.log('ERROR', message, fields)))
+    .use(apiRoutes(context))
+    .use(pageRoutes(context));
+  return app.use(docsRoutes(context.version, (request) => app.handle(request)));
+}

@@ -1,0 +1,357 @@
+import { t } from 'elysia';
+import { DAILY_TIMEFRAMES } from '../model/timeframe.ts';
+
+/**
+ * The HTTP contract, for checking requests and for the OpenAPI document: parameters, answers,
+ * errors and examples of every route. Fields may be added; none may go or change meaning.
+ */
+
+const ErrorSchema = t.Object({
+  error: t.Object({
+    code: t.String(),
+    message: t.String({ description: 'What was wrong and what is allowed' }),
+    field: t.Optional(t.String({ description: 'The parameter that was wrong' })),
+  }),
+  request_id: t.String(),
+});
+
+const ERRORS: Record<number, { description: string; code: string; message: string }> = {
+  404: {
+    description: 'The symbol is not known',
+    code: 'unknown_symbol',
+    message: 'there is no symbol "NOPE" here; /api/v1/symbols lists what there is',
+  },
+  422: {
+    description: 'A parameter is missing or malformed',
+    code: 'invalid_parameter',
+    message: 'end (2023-01-01) lies before start (2023-12-31)',
+  },
+  500: {
+    description: 'An error of marketd itself',
+    code: 'internal',
+    message: 'an error of marketd itself; its log has it',
+  },
+  503: {
+    description: 'The database is away',
+    code: 'database_away',
+    message: 'the database is away; marketd reconnects by itself, try again in a moment',
+  },
+};
+
+type Example = object | string[];
+
+function json(description: string, schema: unknown, example: Example) {
+  return { description, content: { 'application/json': { schema, example } } };
+}
+
+/** The responses of a route for the document: what it answers, and the errors it can give. */
+function responses(description: string, schema: unknown, example: Example, errors: number[]) {
+  const all: Record<string, unknown> = { 200: json(description, schema, example) };
+  for (const status of errors) {
+    const { code, message, description: what } = ERRORS[status];
+    const body = { error: { code, message }, request_id: '0b7c1f9e-2f2a-4a54-9f0e-1c9a7a1d2b3c' };
+    all[status] = json(what, ErrorSchema, body);
+  }
+  return all as never;
+}
+
+const RootSchema = t.Object({
+  service: t.String(),
+  version: t.String(),
+  links: t.Record(t.String(), t.String()),
+});
+
+export const root = {
+  detail: {
+    tags: ['service'],
+    summary: 'Links to everything',
+    operationId: 'getRoot',
+    responses: responses(
+      'Links',
+      RootSchema,
+      { service: 'marketd', version: '0.1.0', links: { docs: '/docs', health: '/health' } },
+      [500],
+    ),
+  },
+};
+
+const HealthSchema = t.Object({
+  status: t.String({ description: 'healthy or unhealthy' }),
+  service: t.String(),
+  version: t.String(),
+  database: t.String({ description: 'healthy or unreachable' }),
+  edition: t.String({ description: 'plain, timescale-apache or timescale-community' }),
+  timestamp: t.String({ format: 'date-time' }),
+  scheduler_running: t.Boolean(),
+  last_trade_count: t.Integer(),
+  last_ingestion: t.Nullable(t.String({ format: 'date-time' })),
+});
+
+const HEALTH_EXAMPLE = {
+  status: 'healthy',
+  service: 'marketd',
+  version: '0.1.0',
+  database: 'healthy',
+  edition: 'timescale-apache',
+  timestamp: '2026-01-05T14:30:00.000Z',
+  scheduler_running: true,
+  last_trade_count: 0,
+  last_ingestion: '2026-01-05T02:00:41.000Z',
+};
+
+const UNHEALTHY_EXAMPLE = {
+  ...HEALTH_EXAMPLE,
+  status: 'unhealthy',
+  database: 'unreachable',
+  last_ingestion: null,
+};
+
+export const health = {
+  detail: {
+    tags: ['service'],
+    summary: 'Whether the service and its database answer',
+    operationId: 'getHealth',
+    responses: {
+      ...(responses('Healthy', HealthSchema, HEALTH_EXAMPLE, [500]) as object),
+      503: json('The database does not answer', HealthSchema, UNHEALTHY_EXAMPLE),
+    } as never,
+  },
+};
+
+const StatusSchema = t.Object({
+  api_version: t.String(),
+  status: t.String(),
+  synthetic: t.Boolean({ description: 'True when any bar is made up (demo data)' }),
+  edition: t.String(),
+  database: t.Object({
+    symbols_available: t.Integer(),
+    latest_data: t.Nullable(t.String({ format: 'date-time' })),
+    total_records: t.Integer(),
+    validated_records: t.Integer(),
+    validation_rate_pct: t.Number(),
+  }),
+  data_quality: t.Object({
+    records_with_gaps_flagged: t.Integer(),
+    records_with_volume_anomalies: t.Integer(),
+    records_excluded: t.Integer({ description: 'Bars that score below 0.5' }),
+    scheduler_status: t.String({ description: 'running, standby or stopped' }),
+    next_backfill: t.Nullable(t.String({ format: 'date-time' })),
+    last_backfill: t.Nullable(t.String({ format: 'date-time' })),
+    last_backfill_state: t.Nullable(t.String()),
+  }),
+});
+
+export const status = {
+  detail: {
+    tags: ['service'],
+    summary: 'What the warehouse holds and how good it is',
+    operationId: 'getStatus',
+    responses: responses(
+      'Status',
+      StatusSchema,
+      {
+        api_version: '1.0.0',
+        status: 'healthy',
+        synthetic: false,
+        edition: 'timescale-apache',
+        database: {
+          symbols_available: 15,
+          latest_data: '2023-12-29T00:00:00+00:00',
+          total_records: 18359,
+          validated_records: 18303,
+          validation_rate_pct: 99.69,
+        },
+        data_quality: {
+          records_with_gaps_flagged: 57,
+          records_with_volume_anomalies: 12,
+          records_excluded: 1,
+          scheduler_status: 'running',
+          next_backfill: '2024-01-02T02:00:00.000Z',
+          last_backfill: '2023-12-30T02:00:41.000Z',
+          last_backfill_state: 'succeeded',
+        },
+      },
+      [500, 503],
+    ),
+  },
+};
+
+export const symbols = {
+  detail: {
+    tags: ['symbols'],
+    summary: 'Symbols that have bars',
+    operationId: 'getSymbols',
+    responses: responses('Symbols', t.Array(t.String()), ['AAPL', 'MSFT', 'SPY'], [500, 503]),
+  },
+};
+
+const SymbolDetailSchema = t.Object({
+  symbol: t.String(),
+  name: t.Nullable(t.String()),
+  exchange: t.Nullable(t.String({ description: 'MIC, e.g. XNAS' })),
+  tracked: t.Boolean({ description: 'Filled by the nightly backfill' }),
+  records: t.Integer(),
+  validated_records: t.Integer(),
+  validation_rate_pct: t.Number(),
+  average_quality: t.Nullable(t.Number()),
+  gaps_flagged: t.Integer(),
+  volume_anomalies: t.Integer(),
+  excluded_records: t.Integer(),
+  start_date: t.Nullable(t.String({ format: 'date' })),
+  end_date: t.Nullable(t.String({ format: 'date' })),
+  latest_quality: t.Nullable(t.Number()),
+  synthetic: t.Boolean(),
+  last_backfill: t.Nullable(t.String({ format: 'date-time' })),
+  last_backfill_success: t.Nullable(t.Boolean()),
+});
+
+export const symbolsDetailed = {
+  detail: {
+    tags: ['symbols'],
+    summary: 'What is held of each symbol',
+    operationId: 'getSymbolsDetailed',
+    responses: responses(
+      'One entry a symbol',
+      t.Array(SymbolDetailSchema),
+      [
+        {
+          symbol: 'AAPL',
+          name: 'Apple Inc.',
+          exchange: 'XNAS',
+          tracked: true,
+          records: 1257,
+          validated_records: 1255,
+          validation_rate_pct: 99.84,
+          average_quality: 0.9997,
+          gaps_flagged: 1,
+          volume_anomalies: 1,
+          excluded_records: 0,
+          start_date: '2019-01-02',
+          end_date: '2023-12-29',
+          latest_quality: 1,
+          synthetic: false,
+          last_backfill: '2023-12-30T02:00:41.000Z',
+          last_backfill_success: true,
+        },
+      ] as never,
+      [500, 503],
+    ),
+  },
+};
+
+const BarSchema = t.Object({
+  time: t.String({ description: 'The session, as midnight UTC', format: 'date-time' }),
+  symbol: t.String(),
+  open: t.Number(),
+  high: t.Number(),
+  low: t.Number(),
+  close: t.Number(),
+  volume: t.Number(),
+  vwap: t.Nullable(t.Number()),
+  trade_count: t.Nullable(t.Integer()),
+  quality_score: t.Number(),
+  validated: t.Boolean(),
+  gap_detected: t.Boolean(),
+  volume_anomaly: t.Boolean(),
+  is_final: t.Boolean({ description: 'False while the provider may still restate the bar' }),
+  flags: t.Array(t.String()),
+  sessions: t.Optional(t.Integer({ description: '1w and 1mo: sessions in the bar' })),
+  partial: t.Optional(t.Boolean({ description: '1w and 1mo: sessions of the bucket are missing' })),
+});
+
+const HistoricalSchema = t.Object({
+  symbol: t.String(),
+  timeframe: t.String(),
+  start_date: t.String({ format: 'date' }),
+  end_date: t.String({ format: 'date' }),
+  adjustment: t.String({ description: 'raw: prices as traded' }),
+  providers: t.Array(t.String()),
+  synthetic: t.Boolean({ description: 'True when the bars are made up (demo data)' }),
+  validated_only: t.Boolean(),
+  min_quality: t.Number(),
+  count: t.Integer(),
+  data: t.Array(BarSchema),
+  excluded: t.Object({
+    count: t.Integer({ description: 'Bars left out for their score' }),
+    bars: t.Array(
+      t.Object({ date: t.String({ format: 'date' }), score: t.Number(), reason: t.String() }),
+      { description: 'The first hundred of them' },
+    ),
+  }),
+  reason: t.Optional(t.String({ description: 'Why the answer is empty' })),
+  message: t.Optional(t.String()),
+});
+
+const BAR_EXAMPLE = {
+  time: '2023-01-03T00:00:00Z',
+  symbol: 'AAPL',
+  open: 130.28,
+  high: 130.9,
+  low: 124.17,
+  close: 125.07,
+  volume: 112117471,
+  vwap: 125.725,
+  trade_count: 1021065,
+  quality_score: 1,
+  validated: true,
+  gap_detected: false,
+  volume_anomaly: false,
+  is_final: true,
+  flags: [],
+};
+
+export const historical = {
+  params: t.Object({
+    symbol: t.String({ description: 'AAPL, BRK.B; exact case first', examples: ['AAPL'] }),
+  }),
+  query: t.Object({
+    start: t.String({
+      description: 'first session, a date YYYY-MM-DD, inclusive',
+      examples: ['2023-01-01'],
+    }),
+    end: t.String({
+      description: 'last session, a date YYYY-MM-DD, inclusive',
+      examples: ['2023-12-31'],
+    }),
+    timeframe: t.Optional(
+      t.String({ description: `one of ${DAILY_TIMEFRAMES.join(', ')}`, default: '1d' }),
+    ),
+    validated_only: t.Optional(
+      t.BooleanString({ description: 'true or false: only bars that score at least 0.85' }),
+    ),
+    min_quality: t.Optional(
+      t.Numeric({ minimum: 0, maximum: 1, description: 'a number from 0 to 1: the least score' }),
+    ),
+    adjustment: t.Optional(t.String({ description: 'raw', default: 'raw' })),
+    format: t.Optional(t.String({ description: 'json or csv', default: 'json' })),
+  }),
+  detail: {
+    tags: ['bars'],
+    summary: 'Daily, weekly or monthly bars of a symbol',
+    description:
+      'Both dates are inclusive. With validated_only=true (the default) bars that score at least ' +
+      'max(0.85, min_quality) are served; with false every stored bar, or those from min_quality ' +
+      'on when it is given. What is left out is named in `excluded`. Weeks begin on Monday; a ' +
+      'week or month is made of the sessions asked for only.',
+    operationId: 'getHistorical',
+    responses: responses(
+      'Bars, ascending',
+      HistoricalSchema,
+      {
+        symbol: 'AAPL',
+        timeframe: '1d',
+        start_date: '2023-01-01',
+        end_date: '2023-01-03',
+        adjustment: 'raw',
+        providers: ['polygon'],
+        synthetic: false,
+        validated_only: true,
+        min_quality: 0.85,
+        count: 1,
+        data: [BAR_EXAMPLE],
+        excluded: { count: 0, bars: [] },
+      },
+      [404, 422, 500, 503],
+    ),
+  },
+};

@@ -1,0 +1,92 @@
+import { swagger } from '@elysiajs/swagger';
+import { Elysia } from 'elysia';
+import icon from 'swagger-ui-dist/favicon-32x32.png' with { type: 'file' };
+import style from 'swagger-ui-dist/swagger-ui.css' with { type: 'file' };
+import script from 'swagger-ui-dist/swagger-ui-bundle.js' with { type: 'file' };
+import { cleanDocument } from './openapi.ts';
+
+/** Where the plugin puts its own page and raw document; served to nobody but us. */
+const RAW_PATH = '/docs/_raw';
+
+const PAGE = `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>marketd API</title>
+<link rel="icon" type="image/png" href="/docs/assets/icon.png">
+<link rel="stylesheet" href="/docs/assets/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="/docs/assets/swagger-ui.js"></script>
+<script src="/docs/assets/start.js"></script>
+</body>
+</html>
+`;
+
+const START = `SwaggerUIBundle({
+  url: '/docs/json',
+  dom_id: '#swagger-ui',
+  deepLinking: true,
+  validatorUrl: null,
+  tryItOutEnabled: true,
+  presets: [SwaggerUIBundle.presets.apis],
+  layout: 'BaseLayout',
+});
+`;
+
+const asset = (path: string) =>
+  new Response(Bun.file(path), { headers: { 'cache-control': 'public, max-age=86400' } });
+
+const text = (body: string, type: string) =>
+  new Response(body, { headers: { 'content-type': type, 'cache-control': 'no-cache' } });
+
+/**
+ * `/docs` (Swagger UI, every asset from this program) and `/docs/json` (OpenAPI 3.0.3).
+ * @param handle answers a request by the whole application.
+ */
+export function docsRoutes(version: string, handle: (request: Request) => Promise<Response>) {
+  let document: Promise<string> | undefined;
+  const makeDocument = async () => {
+    const raw = await handle(new Request(`http://localhost${RAW_PATH}`));
+    return JSON.stringify(cleanDocument(await raw.json()));
+  };
+  const hidden = { detail: { hide: true } };
+  return new Elysia({ name: 'docs' })
+    .use(
+      swagger({
+        path: '/docs/_page',
+        specPath: RAW_PATH,
+        provider: 'swagger-ui',
+        excludeStaticFile: false,
+        exclude: [/^\/docs/, /^\/assets/, /^\/dashboard/, '/favicon.ico'],
+        documentation: {
+          info: {
+            title: 'marketd',
+            version,
+            description: 'A validated market-data warehouse: daily US bars with quality scores.',
+          },
+          servers: [{ url: '/' }],
+          tags: [
+            { name: 'bars', description: 'Daily, weekly and monthly bars' },
+            { name: 'symbols', description: 'What is held' },
+            { name: 'service', description: 'The service itself' },
+          ],
+        },
+      }),
+    )
+    .get('/docs', () => text(PAGE, 'text/html; charset=utf-8'), hidden)
+    .get(
+      '/docs/json',
+      async () => {
+        document ??= makeDocument();
+        return text(await document, 'application/json');
+      },
+      hidden,
+    )
+    .get('/docs/assets/swagger-ui.js', () => asset(script), hidden)
+    .get('/docs/assets/swagger-ui.css', () => asset(style), hidden)
+    .get('/docs/assets/icon.png', () => asset(icon), hidden)
+    .get('/docs/assets/start.js', () => text(START, 'text/javascript; charset=utf-8'), hidden);
+}

@@ -1,0 +1,553 @@
+// https://massive.com/docs/rest/stocks (Massive was Polygon.io until 30 October 2025)
+import { z } from 'zod';
+import { ProviderError } from '../errors.ts';
+import { type BarColumns, makeBars, pickBars, type RejectedRow } from '../model/bar.ts';
+import type { Dividend, Split } from '../model/corporate-action.ts';
+import { newYorkDay, toDate, toDay } from '../model/session.ts';
+import {
+  type Clock,
+  type HttpClient,
+  makeHttpClient,
+  type ProviderLog,
+  type Refusal,
+  systemClock,
+} from './http.ts';
+import type {
+  ActionQuery,
+  ActionsAnswer,
+  BarsAnswer,
+  GroupedBarsAnswer,
+  ListedSymbol,
+  Provider,
+} from './provider.ts';
+
+export interface PolygonOptions {
+  baseUrl: string;
+  apiKey: string;
+  requestsPerMinute: number;
+  timeoutMs: number;
+  clock?: Clock;
+  log?: ProviderLog;
+}
+
+/** One company under two names: a page of the one may go on at the other. */
+const VENDOR_HOSTS = ['api.massive.com', 'api.polygon.io'];
+/** The longest list there is, every dividend since 2003 at 1,000 a page, takes about 700. */
+const PAGES_MAX = 1_000;
+const RAW_LENGTH_MAX = 1_000;
+
+/** Polygon.io, now Massive: unadjusted daily bars, splits, dividends and the list of stocks. */
+export function makePolygon(options: PolygonOptions): Provider {
+  const { apiKey, requestsPerMinute, timeoutMs, clock = systemClock, log } = options;
+  const http = makeHttpClient({
+    headers: { authorization: `Bearer ${apiKey}`, accept: 'application/json' },
+    secrets: [apiKey],
+    requestsPerMinute,
+    timeoutMs,
+    parseRefusal,
+    clock,
+    log,
+  });
+  const api: Api = { http, baseUrl: options.baseUrl.replace(/\/+$/, ''), isDeprecated: new Set() };
+  const today = () => newYorkDay(clock.now());
+  return {
+    name: 'polygon',
+    isSynthetic: false,
+    requestsPerMinute,
+    requestCount: http.requestCount,
+    async fetchBars({ symbol, firstSession, lastSession }, signal) {
+      // A date of the future is refused as if the plan did not include it.
+      const range = {
+        firstDay: toDay(firstSession),
+        lastDay: Math.min(toDay(lastSession), today()),
+      };
+      if (!(range.firstDay <= range.lastDay)) return { bars: makeBars(0), rejected: [] };
+      return fetchRange(api, symbol, range, signal);
+    },
+    async fetchGroupedBars(session, signal) {
+      if (!(toDay(session) <= today())) return { bars: makeBars(0), rejected: [], symbols: [] };
+      return fetchGrouped(api, session, signal);
+    },
+    fetchSplits: (query, signal) => fetchActions(api, SPLITS, query, signal),
+    fetchDividends: (query, signal) => fetchActions(api, DIVIDENDS, query, signal),
+    fetchSymbol: (symbol, signal) => fetchSymbol(api, symbol, signal),
+    fetchSymbols: (signal) => fetchSymbols(api, signal),
+  };
+}
+
+interface Api {
+  http: HttpClient;
+  baseUrl: string;
+  /** Endpoints that this host does not have: their predecessors are asked. */
+  isDeprecated: Set<string>;
+}
+
+// ------------------------------------------------------------------------- requests
+
+function toUrl({ baseUrl }: Api, path: string, query: Record<string, string | undefined>): URL {
+  const url = new URL(baseUrl + path);
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== undefined) url.searchParams.set(name, value);
+  }
+  return url;
+}
+
+/** A symbol as a part of a path; '.' and '..' would name another path, whatever their encoding. */
+function toSegment(symbol: string): string {
+  if (!/^\.{0,2}$/.test(symbol)) return encodeURIComponent(symbol);
+  throw new ProviderError(`${JSON.stringify(symbol)} is no symbol`, 'bad_request');
+}
+
+/** An answer that is JSON, but not what is documented. A next_url in it may hold our key. */
+function garbage({ http }: Api, message: string, body: unknown): ProviderError {
+  const kept = http.redact(JSON.stringify(body)).slice(0, 1_024);
+  return new ProviderError(http.redact(message), 'garbage', kept);
+}
+
+/** The first thing that is wrong, with the value that is: 'c is null: expected number'. */
+function describeIssue({ issues: [issue] }: z.ZodError, value: unknown): string {
+  let found = value;
+  for (const key of issue.path) found = (found as Record<PropertyKey, unknown> | undefined)?.[key];
+  const name = issue.path.length === 0 ? 'the row' : issue.path.join('.');
+  const what = found === undefined ? 'missing' : JSON.stringify(found).slice(0, 100);
+  return `${name} is ${what}: ${issue.message.replace('Invalid input: ', '')}`;
+}
+
+function parseEnvelope<T>(api: Api, schema: z.ZodType<T>, url: URL, body: unknown): T {
+  const parsed = schema.safeParse(body);
+  if (parsed.success) return parsed.data;
+  throw garbage(api, `${url.pathname}: ${describeIssue(parsed.error, body)}`, body);
+}
+
+async function* fetchPages<T extends Page>(
+  api: Api,
+  first: URL,
+  schema: z.ZodType<T>,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<T, void, undefined> {
+  const seen = new Set<string>();
+  for (let url: URL | undefined = first; url !== undefined; ) {
+    if (seen.has(url.href))
+      throw garbage(api, `${first.pathname}: a page names an earlier one`, {});
+    if (seen.size >= PAGES_MAX)
+      throw garbage(api, `${first.pathname}: over ${PAGES_MAX} pages`, {});
+    seen.add(url.href);
+    const page: T = parseEnvelope(api, schema, url, await api.http.fetchJson(url, signal));
+    yield page;
+    url = page.next_url ? parseNextUrl(api, page.next_url) : undefined;
+  }
+}
+
+/** The address of the next page: our key goes with the request, so only to the vendor's hosts. */
+function parseNextUrl(api: Api, nextUrl: string): URL {
+  const base = new URL(api.baseUrl);
+  const url = URL.parse(nextUrl);
+  if (!url) throw garbage(api, 'the address of the next page is malformed', { next_url: nextUrl });
+  const isVendor = (host: URL) => host.protocol === 'https:' && VENDOR_HOSTS.includes(host.host);
+  if (url.origin !== base.origin && !(isVendor(url) && isVendor(base))) {
+    throw garbage(api, `the next page is on another host, ${url.host}`, { next_url: nextUrl });
+  }
+  url.username = '';
+  url.password = '';
+  url.hash = '';
+  for (const name of [...url.searchParams.keys()]) {
+    if (name.toLowerCase() === 'apikey') url.searchParams.delete(name);
+  }
+  return url;
+}
+
+const UNKNOWN_KEY = /unknown api key|api key was not provided/i;
+const TOO_EARLY = /before end of day/i;
+
+function parseRefusal(status: number, body: string): Refusal {
+  const { error, message = error } = RefusalBody.safeParse(parseJson(body)).data ?? {};
+  if (message === undefined) return {};
+  if (status === 403 && UNKNOWN_KEY.test(message)) return { kind: 'unauthorized', message };
+  if (status === 403 && TOO_EARLY.test(message)) return { kind: 'too_early', message };
+  return { message };
+}
+
+// ----------------------------------------------------------------------------- rows
+
+interface Rows<Row> {
+  rows: Row[];
+  rejected: RejectedRow[];
+}
+
+/** One parse for all rows when all are good, as they are; else one for each, to keep the good. */
+function parseRows<Row>(
+  { row, rows }: RowSchemas<Row>,
+  results: readonly unknown[],
+  reject: (value: unknown, reason: string) => RejectedRow,
+): Rows<Row> {
+  const all = rows.safeParse(results);
+  if (all.success) return { rows: all.data, rejected: [] };
+  const good: Row[] = [];
+  const rejected: RejectedRow[] = [];
+  for (const value of results) {
+    const parsed = row.safeParse(value);
+    if (parsed.success) good.push(parsed.data);
+    else rejected.push(reject(value, describeIssue(parsed.error, value)));
+  }
+  return { rows: good, rejected };
+}
+
+function toRejected(symbol: unknown, session: unknown, reason: string, row: unknown): RejectedRow {
+  return {
+    symbol: typeof symbol === 'string' ? symbol : '',
+    session: typeof session === 'string' && !Number.isNaN(toDay(session)) ? session : undefined,
+    reason,
+    raw: JSON.stringify(row).slice(0, RAW_LENGTH_MAX),
+  };
+}
+
+/** The session a `t` falls on as a date; undefined when it is no time at all. */
+function toSession(t: unknown): string | undefined {
+  const isInstant = typeof t === 'number' && Math.abs(t) < 1e14;
+  return isInstant ? toDate(newYorkDay(t)) : undefined;
+}
+
+// ----------------------------------------------------------------------------- bars
+
+interface DayRange {
+  firstDay: number;
+  lastDay: number;
+}
+
+async function fetchRange(
+  api: Api,
+  symbol: string,
+  range: DayRange,
+  signal: AbortSignal | undefined,
+): Promise<BarsAnswer> {
+  const dates = `${toDate(range.firstDay)}/${toDate(range.lastDay)}`;
+  const path = `/v2/aggs/ticker/${toSegment(symbol)}/range/1/day/${dates}`;
+  const url = toUrl(api, path, { adjusted: 'false', sort: 'asc', limit: '50000' });
+  const found: Rows<Aggregate> = { rows: [], rejected: [] };
+  let lastT = Number.NEGATIVE_INFINITY;
+  for await (const page of fetchPages(api, url, RangePage, signal)) {
+    if (page.ticker !== symbol) {
+      throw garbage(api, `asked for ${symbol}, answered for ${page.ticker}`, page);
+    }
+    const { rows, rejected } = parseAggregates(symbol, page.results ?? []);
+    const t = rows.reduce((latest, row) => Math.max(latest, row.t), Number.NEGATIVE_INFINITY);
+    if (rows.length === 0 ? page.next_url : t <= lastT) {
+      throw garbage(api, `${symbol}: a page does not go on where the one before it ended`, page);
+    }
+    lastT = t;
+    found.rows = found.rows.length === 0 ? rows : found.rows.concat(rows);
+    found.rejected.push(...rejected);
+  }
+  return toBars(symbol, found, range);
+}
+
+/** The rows of a range answer, checked. */
+export function parseAggregates(symbol: string, results: readonly unknown[]): Rows<Aggregate> {
+  return parseRows(AGGREGATES, results, (value, reason) =>
+    toRejected(symbol, toSession((value as Partial<Aggregate> | null)?.t), reason, value),
+  );
+}
+
+async function fetchGrouped(
+  api: Api,
+  session: string,
+  signal: AbortSignal | undefined,
+): Promise<GroupedBarsAnswer> {
+  const path = `/v2/aggs/grouped/locale/us/market/stocks/${session}`;
+  const url = toUrl(api, path, { adjusted: 'false', include_otc: 'false' });
+  const page = parseEnvelope(api, GroupedPage, url, await api.http.fetchJson(url, signal));
+  const found = parseRows(GROUPED_AGGREGATES, page.results ?? [], (value, reason) => {
+    const { T, t } = (value ?? {}) as Partial<GroupedAggregate>;
+    return toRejected(T, toSession(t), reason, value);
+  });
+  const day = toDay(session);
+  const symbols: string[] = [];
+  const answer = toBars('', found, { firstDay: day, lastDay: day }, symbols);
+  return { ...answer, symbols };
+}
+
+/**
+ * Bars in columns; rows outside of the range are rejected. `t` is midnight in New York in a range
+ * answer and 16:00 in a grouped one: the date there is the session in either case.
+ * @param symbols takes the symbol of each bar when the rows have their own.
+ */
+export function toBars(
+  symbol: string,
+  { rows, rejected }: Rows<Aggregate | GroupedAggregate>,
+  { firstDay, lastDay }: DayRange,
+  symbols?: string[],
+): BarsAnswer {
+  const bars = makeBars(rows.length);
+  let size = 0;
+  for (const row of rows) {
+    const day = newYorkDay(row.t);
+    const rowSymbol = 'T' in row ? row.T : symbol;
+    if (!(day >= firstDay && day <= lastDay)) {
+      const session = toSession(row.t);
+      const reason = `t is ${row.t}${session ? `, session ${session}` : ''}: not what was asked for`;
+      rejected.push(toRejected(rowSymbol, session, reason, row));
+      continue;
+    }
+    bars.session[size] = day;
+    bars.open[size] = row.o;
+    bars.high[size] = row.h;
+    bars.low[size] = row.l;
+    bars.close[size] = row.c;
+    bars.volume[size] = row.v;
+    if (row.vw != null) bars.vwap[size] = row.vw;
+    if (row.n != null) bars.tradeCount[size] = row.n;
+    symbols?.push(rowSymbol);
+    size++;
+  }
+  return { bars: size === rows.length ? bars : firstBars(bars, size), rejected };
+}
+
+function firstBars(bars: BarColumns, length: number): BarColumns {
+  return pickBars(
+    bars,
+    Array.from({ length }, (_, row) => row),
+  );
+}
+
+// ---------------------------------------------------------------- corporate actions
+
+/** How splits or dividends are asked for and read. */
+interface ActionEndpoint<Row, Action> {
+  path: string;
+  /** Answers on hosts that do not have `path`; deprecated in February 2026. */
+  deprecatedPath: string;
+  dateField: string;
+  schemas: RowSchemas<Row>;
+  exDate: (row: Partial<Row>) => string | undefined;
+  parse: (row: Row) => Action;
+}
+
+async function fetchActions<Row extends { ticker: string }, Action>(
+  api: Api,
+  endpoint: ActionEndpoint<Row, Action>,
+  query: ActionQuery,
+  signal: AbortSignal | undefined,
+): Promise<ActionsAnswer<Action>> {
+  if (!api.isDeprecated.has(endpoint.path)) {
+    const order = { limit: '5000', sort: `${endpoint.dateField}.asc` };
+    try {
+      return await fetchActionPages(api, endpoint, endpoint.path, { ...order }, query, signal);
+    } catch (error) {
+      if (!(error instanceof ProviderError) || error.kind !== 'not_found') throw error;
+      api.isDeprecated.add(endpoint.path);
+    }
+  }
+  const order = { limit: '1000', sort: endpoint.dateField, order: 'asc' };
+  return fetchActionPages(api, endpoint, endpoint.deprecatedPath, order, query, signal);
+}
+
+async function fetchActionPages<Row extends { ticker: string }, Action>(
+  api: Api,
+  { dateField, schemas, exDate, parse }: ActionEndpoint<Row, Action>,
+  path: string,
+  order: Record<string, string>,
+  { symbol, firstExDate, lastExDate }: ActionQuery,
+  signal: AbortSignal | undefined,
+): Promise<ActionsAnswer<Action>> {
+  const range = { [`${dateField}.gte`]: firstExDate, [`${dateField}.lte`]: lastExDate };
+  const url = toUrl(api, path, { ticker: symbol, ...range, ...order });
+  const answer: ActionsAnswer<Action> = { actions: [], rejected: [] };
+  for await (const page of fetchPages(api, url, ListPage, signal)) {
+    const { rows, rejected } = parseRows(schemas, page.results ?? [], (value, reason) => {
+      const row = (value ?? {}) as Partial<Row>;
+      return toRejected(row.ticker, exDate(row), reason, value);
+    });
+    answer.rejected.push(...rejected);
+    for (const row of rows) {
+      const date = exDate(row) ?? '';
+      const isAsked = symbol === undefined || row.ticker === symbol;
+      if (isAsked && date >= firstExDate && date <= lastExDate) answer.actions.push(parse(row));
+      else answer.rejected.push(toRejected(row.ticker, date, 'not what was asked for', row));
+    }
+  }
+  return answer;
+}
+
+function parseSplit(row: SplitRow): Split {
+  return {
+    kind: 'split',
+    providerActionId: row.id ?? `${row.ticker} ${row.execution_date}`,
+    symbol: row.ticker,
+    exDate: row.execution_date,
+    splitFrom: row.split_from,
+    splitTo: row.split_to,
+  };
+}
+
+function parseDividend(row: DividendRow): Dividend {
+  return {
+    kind: 'dividend',
+    providerActionId:
+      row.id ?? `${row.ticker} ${row.ex_dividend_date} ${row.dividend_type} ${row.cash_amount}`,
+    symbol: row.ticker,
+    exDate: row.ex_dividend_date,
+    cashAmount: row.cash_amount,
+    currency: row.currency ?? null,
+    declaredDate: row.declaration_date ?? null,
+    recordDate: row.record_date ?? null,
+    payDate: row.pay_date ?? null,
+    frequency: row.frequency ?? null,
+  };
+}
+
+// -------------------------------------------------------------------------- symbols
+
+async function fetchSymbol(
+  api: Api,
+  symbol: string,
+  signal: AbortSignal | undefined,
+): Promise<ListedSymbol | undefined> {
+  const url = toUrl(api, `/v3/reference/tickers/${toSegment(symbol)}`, {});
+  try {
+    const { results } = parseEnvelope(api, DetailsPage, url, await api.http.fetchJson(url, signal));
+    if (results.ticker === symbol) return parseTicker(results);
+    throw garbage(api, `asked for ${symbol}, answered for ${results.ticker}`, results);
+  } catch (error) {
+    if (error instanceof ProviderError && error.kind === 'not_found') return undefined;
+    throw error;
+  }
+}
+
+async function* fetchSymbols(
+  api: Api,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<ListedSymbol[], void, undefined> {
+  const query = { market: 'stocks', active: 'true', limit: '1000', sort: 'ticker', order: 'asc' };
+  const url = toUrl(api, '/v3/reference/tickers', query);
+  for await (const page of fetchPages(api, url, TickersPage, signal)) {
+    yield (page.results ?? []).map(parseTicker);
+  }
+}
+
+function parseTicker(row: TickerRow): ListedSymbol {
+  return {
+    symbol: row.ticker,
+    name: row.name ?? null,
+    exchange: row.primary_exchange ?? null,
+    assetType: row.type ?? null,
+    listedOn: row.list_date ?? null,
+    // Midnight of the last day, in New York or in UTC: the date is the same.
+    delistedOn: row.delisted_utc?.slice(0, 10) ?? null,
+  };
+}
+
+// ------------------------------------------------------------------ the vendor's own
+
+/** Rows are checked all at once and, only when that fails, one by one. */
+interface RowSchemas<Row> {
+  row: z.ZodType<Row>;
+  rows: z.ZodType<Row[]>;
+}
+
+const rowSchemas = <Row>(row: z.ZodType<Row>): RowSchemas<Row> => ({ row, rows: z.array(row) });
+
+const isoDate = z.string().refine((text) => !Number.isNaN(toDay(text)), 'expected YYYY-MM-DD');
+
+/** `results` and `next_url` are left out when there are none. DELAYED is what plans with delayed data are answered. */
+const page = { status: z.enum(['OK', 'DELAYED']), next_url: z.string().nullish() };
+const results = z.array(z.unknown()).nullish();
+
+interface Page {
+  next_url?: string | null | undefined;
+}
+
+const RangePage = z.object({
+  ...page,
+  ticker: z.string(),
+  adjusted: z.literal(false).optional(),
+  results,
+});
+
+const GroupedPage = z.object({ ...page, adjusted: z.literal(false).optional(), results });
+
+/** `n` and `vw` are left out for bars that have none; `v` has a fraction since February 2026. */
+const Aggregate = z.object({
+  o: z.number(),
+  h: z.number(),
+  l: z.number(),
+  c: z.number(),
+  v: z.number(),
+  t: z.number(),
+  vw: z.number().nullish(),
+  n: z.number().nullish(),
+});
+type Aggregate = z.infer<typeof Aggregate>;
+const AGGREGATES = rowSchemas(Aggregate);
+
+const GroupedAggregate = z.object({ T: z.string().min(1), ...Aggregate.shape });
+type GroupedAggregate = z.infer<typeof GroupedAggregate>;
+const GROUPED_AGGREGATES = rowSchemas(GroupedAggregate);
+
+const ListPage = z.object({ ...page, results });
+
+/** `id` is missing in old answers only. */
+const SplitRow = z.object({
+  id: z.string().min(1).optional(),
+  ticker: z.string().min(1),
+  execution_date: isoDate,
+  split_from: z.number().positive(),
+  split_to: z.number().positive(),
+});
+type SplitRow = z.infer<typeof SplitRow>;
+
+const SPLITS: ActionEndpoint<SplitRow, Split> = {
+  path: '/stocks/v1/splits',
+  deprecatedPath: '/v3/reference/splits',
+  dateField: 'execution_date',
+  schemas: rowSchemas(SplitRow),
+  exDate: (row) => row.execution_date,
+  parse: parseSplit,
+};
+
+/** `frequency` 0 is a single payment. `dividend_type` is in deprecated answers only. */
+const DividendRow = z.object({
+  id: z.string().min(1).optional(),
+  ticker: z.string().min(1),
+  ex_dividend_date: isoDate,
+  cash_amount: z.number().nonnegative(),
+  currency: z.string().nullish(),
+  declaration_date: isoDate.nullish(),
+  record_date: isoDate.nullish(),
+  pay_date: isoDate.nullish(),
+  frequency: z.int().nullish(),
+  dividend_type: z.string().nullish(),
+});
+type DividendRow = z.infer<typeof DividendRow>;
+
+const DIVIDENDS: ActionEndpoint<DividendRow, Dividend> = {
+  path: '/stocks/v1/dividends',
+  deprecatedPath: '/v3/reference/dividends',
+  dateField: 'ex_dividend_date',
+  schemas: rowSchemas(DividendRow),
+  exDate: (row) => row.ex_dividend_date,
+  parse: parseDividend,
+};
+
+const TickerRow = z.object({
+  ticker: z.string().min(1),
+  name: z.string().nullish(),
+  primary_exchange: z.string().nullish(),
+  type: z.string().nullish(),
+  list_date: isoDate.nullish(),
+  delisted_utc: z.iso.datetime({ offset: true }).nullish(),
+});
+type TickerRow = z.infer<typeof TickerRow>;
+
+const TickersPage = z.object({ ...page, results: z.array(TickerRow).nullish() });
+const DetailsPage = z.object({ status: page.status, results: TickerRow });
+
+/** `error` beside status ERROR, `message` beside NOT_AUTHORIZED and NOT_FOUND, and alone. */
+const RefusalBody = z.object({ error: z.string().optional(), message: z.string().optional() });
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

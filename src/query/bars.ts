@@ -1,0 +1,373 @@
+import { pickBars } from '../model/bar.ts';
+import { flagNames, qualityReason, VALIDATED_SCORE } from '../model/quality.ts';
+import { type Calendar, toDate } from '../model/session.ts';
+import { bucketEnd, bucketStart, type DailyTimeframe, rollUp } from '../model/timeframe.ts';
+import type { Sql } from '../store/database.ts';
+import {
+  type BarBlock,
+  decodeBars,
+  hasGap,
+  hasVolumeAnomaly,
+  selectBarBlock,
+  toApiTime,
+} from './block.ts';
+import type { ResolvedSymbol } from './symbols.ts';
+
+export interface BarsQuery {
+  timeframe: DailyTimeframe;
+  /** Days since 1970-01-01, both inclusive. */
+  startDay: number;
+  endDay: number;
+  /** Bars below this score are left out and named in `excluded`; 0 serves every stored bar. */
+  minScore: number;
+  /** True when only validated bars were asked for: repeated in the answer. */
+  validatedOnly: boolean;
+}
+
+/** An answer ready to send. The bytes are shared with the cache and must not be changed. */
+export interface BarsAnswer {
+  body: Uint8Array;
+  /** Strong validator: it changes with the data and with the question. */
+  etag: string;
+  count: number;
+  excluded: number;
+  /** Filled by the HTTP layer the first time a client asks for a compressed answer. */
+  compressed: Map<string, Uint8Array>;
+}
+
+export interface CacheStats {
+  blocks: number;
+  bytes: number;
+  hits: number;
+  misses: number;
+}
+
+/** How many of the bars that an answer leaves out it names. */
+const EXCLUDED_NAMED_MAX = 100;
+/** Part of the cache that whole answers may take, beside the blocks they are cut from. */
+const ANSWER_SHARE = 0.25;
+
+/** A map bounded by bytes that forgets what was not used for longest. */
+class ByteLru<Value> {
+  readonly #entries = new Map<string, { value: Value; bytes: number }>();
+  bytes = 0;
+
+  constructor(readonly bytesMax: number) {}
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  get(key: string): Value | undefined {
+    const entry = this.#entries.get(key);
+    if (!entry) return undefined;
+    this.#entries.delete(key);
+    this.#entries.set(key, entry);
+    return entry.value;
+  }
+
+  set(key: string, value: Value, bytes: number): void {
+    this.delete(key);
+    if (bytes > this.bytesMax) return;
+    this.#entries.set(key, { value, bytes });
+    this.bytes += bytes;
+    for (const oldest of this.#entries.keys()) {
+      if (this.bytes <= this.bytesMax) break;
+      this.delete(oldest);
+    }
+  }
+
+  delete(key: string): void {
+    const entry = this.#entries.get(key);
+    if (!entry) return;
+    this.bytes -= entry.bytes;
+    this.#entries.delete(key);
+  }
+
+  clear(): void {
+    this.#entries.clear();
+    this.bytes = 0;
+  }
+}
+
+interface CachedBlock {
+  block: BarBlock;
+  /** Distinguishes this reading of the instrument from every other, in any process. */
+  tag: string;
+  answers: Set<string>;
+}
+
+/**
+ * Reads bars. History hardly changes, so its encoded bytes are kept, bounded by bytes, and dropped
+ * when a write touches the instrument. While changes may be missed nothing is kept.
+ */
+export class BarReader {
+  readonly #blocks: ByteLru<CachedBlock>;
+  readonly #answers: ByteLru<BarsAnswer>;
+  readonly #loading = new Map<number, Promise<CachedBlock>>();
+  /** Counts invalidations, so that a block read before one is not kept after it. */
+  #generation = 0;
+  #hits = 0;
+  #misses = 0;
+  isTrusted = false;
+
+  constructor(
+    readonly sql: Sql,
+    readonly calendar: Calendar,
+    cacheBytes: number,
+  ) {
+    this.#blocks = new ByteLru(cacheBytes * (1 - ANSWER_SHARE));
+    this.#answers = new ByteLru(cacheBytes * ANSWER_SHARE);
+  }
+
+  stats(): CacheStats {
+    return {
+      blocks: this.#blocks.size,
+      bytes: this.#blocks.bytes + this.#answers.bytes,
+      hits: this.#hits,
+      misses: this.#misses,
+    };
+  }
+
+  /** Forgets instruments whose bars changed. */
+  drop(instrumentIds: readonly number[] | 'all'): void {
+    this.#generation++;
+    this.#loading.clear();
+    if (instrumentIds === 'all') {
+      this.#blocks.clear();
+      this.#answers.clear();
+      return;
+    }
+    for (const id of instrumentIds) {
+      const cached = this.#blocks.get(String(id));
+      for (const key of cached?.answers ?? []) this.#answers.delete(key);
+      this.#blocks.delete(String(id));
+    }
+  }
+
+  /** The answer to a query, from memory when it can be. */
+  async select(symbol: ResolvedSymbol, query: BarsQuery): Promise<BarsAnswer> {
+    const { timeframe, startDay, endDay, minScore, validatedOnly } = query;
+    const question =
+      `${timeframe} ${startDay} ${endDay} ${minScore} ${validatedOnly ? 1 : 0} ${symbol.symbol}`;
+    const key = `${symbol.instrumentId} ${question}`;
+    const known = this.isTrusted ? this.#answers.get(key) : undefined;
+    if (known) {
+      this.#hits++;
+      return known;
+    }
+    const generation = this.#generation;
+    const cached = await this.#block(symbol);
+    const answer = makeAnswer(cached, query, question, this.calendar);
+    // An answer that was asked for is likely to be asked for again: a second memcpy is saved.
+    if (this.isTrusted && generation === this.#generation && cached.answers.size < 64) {
+      this.#answers.set(key, answer, answer.body.length + 512);
+      cached.answers.add(key);
+    }
+    return answer;
+  }
+
+  /** The block of an instrument, for what is not an answer of bars (sparklines, exports). */
+  async block(symbol: ResolvedSymbol): Promise<BarBlock> {
+    return (await this.#block(symbol)).block;
+  }
+
+  async #block({ instrumentId, symbol }: ResolvedSymbol): Promise<CachedBlock> {
+    const key = String(instrumentId);
+    const cached = this.isTrusted ? this.#blocks.get(key) : undefined;
+    if (cached && cached.block.symbol === symbol) {
+      this.#hits++;
+      return cached;
+    }
+    const loading = this.#loading.get(instrumentId);
+    if (loading) return loading;
+    this.#misses++;
+    const load = this.#load(instrumentId, symbol);
+    this.#loading.set(instrumentId, load);
+    try {
+      return await load;
+    } finally {
+      if (this.#loading.get(instrumentId) === load) this.#loading.delete(instrumentId);
+    }
+  }
+
+  async #load(instrumentId: number, symbol: string): Promise<CachedBlock> {
+    const generation = this.#generation;
+    const block = await selectBarBlock(this.sql, instrumentId, symbol);
+    const tag = Bun.hash.xxHash3(block.encoded).toString(36);
+    const cached = { block, tag, answers: new Set<string>() };
+    if (this.isTrusted && generation === this.#generation) {
+      this.#blocks.set(String(instrumentId), cached, block.bytes);
+    }
+    return cached;
+  }
+}
+
+/** Position of the first session on or after `day`. */
+function lowerBound(sessions: Int32Array, day: number): number {
+  let low = 0;
+  let high = sessions.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sessions[middle] < day) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+interface Selection {
+  first: number;
+  /** Exclusive. */
+  end: number;
+  /** Rows left out for their score, ascending. */
+  excluded: number[];
+}
+
+function selectRows(block: BarBlock, { startDay, endDay, minScore }: BarsQuery): Selection {
+  const first = lowerBound(block.session, startDay);
+  const end = lowerBound(block.session, endDay + 1);
+  const excluded: number[] = [];
+  if (minScore <= 0) return { first, end, excluded };
+  if (minScore <= VALIDATED_SCORE) {
+    // Bars below the threshold are among the flawed ones, which are few.
+    for (let i = lowerBound(block.flawed, first); i < block.flawed.length; i++) {
+      const row = block.flawed[i];
+      if (row >= end) break;
+      if (block.score[row] < minScore) excluded.push(row);
+    }
+  } else {
+    for (let row = first; row < end; row++) if (block.score[row] < minScore) excluded.push(row);
+  }
+  return { first, end, excluded };
+}
+
+const encoder = new TextEncoder();
+
+function makeAnswer(
+  { block, tag }: CachedBlock,
+  query: BarsQuery,
+  question: string,
+  calendar: Calendar,
+): BarsAnswer {
+  const selection = selectRows(block, query);
+  const { first, end, excluded } = selection;
+  const kept = end - first - excluded.length;
+  let rows: Uint8Array[];
+  let count = kept;
+  if (query.timeframe === '1d') rows = cutRows(block, selection);
+  else {
+    const rolled = rollRows(block, selection, query, calendar);
+    rows = [encoder.encode(JSON.stringify(rolled).slice(1, -1))];
+    count = rolled.length;
+  }
+  const head = encoder.encode(
+    `{"symbol":${JSON.stringify(block.symbol)},"timeframe":"${query.timeframe}",` +
+      `"start_date":"${toDate(query.startDay)}","end_date":"${toDate(query.endDay)}",` +
+      `"adjustment":"raw","providers":${JSON.stringify(block.providers)},` +
+      `"synthetic":${block.providers.includes('synthetic')},` +
+      `"validated_only":${query.validatedOnly},"min_quality":${query.minScore},` +
+      `"count":${count},"data":[`,
+  );
+  const tail = encoder.encode(`],"excluded":${describeExcluded(block, excluded)}}`);
+  return {
+    body: joinParts(head, rows, tail),
+    etag: `"${tag}-${Bun.hash.xxHash3(question).toString(36)}"`,
+    count,
+    excluded: excluded.length,
+    compressed: new Map(),
+  };
+}
+
+/** The encoded rows of a selection: one slice, or one between any two that are left out. */
+function cutRows(block: BarBlock, { first, end, excluded }: Selection): Uint8Array[] {
+  const parts: Uint8Array[] = [];
+  let from = first;
+  for (const row of [...excluded, end]) {
+    if (row > from) {
+      const start = block.offsets[from];
+      parts.push(block.encoded.subarray(start, block.offsets[row] - 1));
+    }
+    from = row + 1;
+  }
+  return parts;
+}
+
+const COMMA = 0x2c;
+
+function joinParts(head: Uint8Array, rows: readonly Uint8Array[], tail: Uint8Array): Uint8Array {
+  let length = head.length + tail.length;
+  for (const part of rows) length += part.length + 1;
+  if (rows.length > 0) length--;
+  const body = new Uint8Array(length);
+  body.set(head);
+  let at = head.length;
+  rows.forEach((part, i) => {
+    if (i > 0) body[at++] = COMMA;
+    body.set(part, at);
+    at += part.length;
+  });
+  body.set(tail, at);
+  return body;
+}
+
+function describeExcluded(block: BarBlock, excluded: readonly number[]): string {
+  const bars = excluded.slice(0, EXCLUDED_NAMED_MAX).map((row) => ({
+    date: toDate(block.session[row]),
+    score: block.score[row],
+    reason: qualityReason(block.flags[row]) || 'below the score that was asked for',
+  }));
+  return JSON.stringify({ count: excluded.length, bars });
+}
+
+/** A week or month of the answer. */
+interface RolledApiBar {
+  time: string;
+  symbol: string;
+  sessions: number;
+  partial: boolean;
+  [name: string]: unknown;
+}
+
+/**
+ * Weeks and months from the selected daily bars. One that the range, the calendar or the bars left
+ * out cut short says `partial`; nothing outside the range is looked at.
+ */
+function rollRows(
+  block: BarBlock,
+  { first, end, excluded }: Selection,
+  query: BarsQuery,
+  calendar: Calendar,
+): RolledApiBar[] {
+  const left = new Set(excluded);
+  const rows: number[] = [];
+  for (let row = first; row < end; row++) if (!left.has(row)) rows.push(row);
+  const timeframe = query.timeframe;
+  const { bars: daily, isFinal } = decodeBars(block, rows);
+  const { bars, rows: starts } = rollUp(pickBars(daily, [...rows.keys()]), timeframe);
+  return Array.from({ length: bars.length }, (_, i) => {
+    const members = rows.slice(starts[i], starts[i + 1]);
+    const score = Math.min(...members.map((row) => block.score[row]));
+    const flags = members.reduce((all, row) => all | block.flags[row], 0);
+    const start = bucketStart(bars.session[i], timeframe);
+    const whole = calendar.sessions(start, bucketEnd(start, timeframe) - 1);
+    return {
+      time: toApiTime(start),
+      symbol: block.symbol,
+      open: bars.open[i],
+      high: bars.high[i],
+      low: bars.low[i],
+      close: bars.close[i],
+      volume: bars.volume[i],
+      vwap: Number.isNaN(bars.vwap[i]) ? null : bars.vwap[i],
+      trade_count: Number.isNaN(bars.tradeCount[i]) ? null : bars.tradeCount[i],
+      quality_score: score,
+      validated: score >= VALIDATED_SCORE,
+      gap_detected: hasGap(flags),
+      volume_anomaly: hasVolumeAnomaly(flags),
+      is_final: members.every((_, j) => isFinal[starts[i] + j]),
+      flags: flagNames(flags),
+      sessions: members.length,
+      partial: members.length < whole.length,
+    };
+  });
+}

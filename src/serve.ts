@@ -1,0 +1,230 @@
+import { cron } from '@elysiajs/cron';
+import { Elysia } from 'elysia';
+import type { Config } from './config.ts';
+import { errorMessage, InputError } from './errors.ts';
+import { makeApp } from './http/app.ts';
+import type { BackfillContext, BackfillProgress, BackfillReport } from './ingest/backfill.ts';
+import { type Scheduler, startScheduler } from './ingest/scheduler.ts';
+import type { QualityThresholds } from './model/quality.ts';
+import { type Calendar, newYorkDay, toDate } from './model/session.ts';
+import { makePolygon } from './providers/polygon.ts';
+import type { Provider } from './providers/provider.ts';
+import { makeSynthetic } from './providers/synthetic.ts';
+import { BarReader } from './query/bars.ts';
+import { StatusReader } from './query/status.ts';
+import { SymbolDirectory } from './query/symbols.ts';
+import { loadCalendar } from './store/calendar.ts';
+import { listenChanges } from './store/changes.ts';
+import type { Database } from './store/database.ts';
+import { checkSchema, selectEdition } from './store/migrate.ts';
+import type { Log } from './telemetry.ts';
+import { VERSION } from './version.ts';
+
+export function qualityThresholds(config: Config): QualityThresholds {
+  return {
+    gapFraction: config.QUALITY_GAP_FRACTION,
+    extremeMove: config.QUALITY_EXTREME_MOVE,
+    spikeMultiple: config.QUALITY_SPIKE_MULTIPLE,
+    newsMultiple: config.QUALITY_NEWS_MULTIPLE,
+    droughtFraction: config.QUALITY_DROUGHT_FRACTION,
+  };
+}
+
+/** The provider that the configuration names: Polygon with a key, made-up data in a demo. */
+export function makeProvider(
+  config: Config,
+  calendar: Calendar,
+  isDemo: boolean,
+  log: Log,
+): Provider | undefined {
+  if (config.POLYGON_API_KEY !== undefined) {
+    return makePolygon({
+      baseUrl: config.POLYGON_BASE_URL,
+      apiKey: config.POLYGON_API_KEY,
+      requestsPerMinute: config.POLYGON_REQUESTS_PER_MINUTE,
+      timeoutMs: config.POLYGON_TIMEOUT_MS,
+      log,
+    });
+  }
+  return isDemo ? makeSynthetic({ seed: config.DEMO_SEED, calendar }) : undefined;
+}
+
+export function backfillContext(
+  config: Config,
+  database: Database,
+  provider: Provider,
+  calendar: Calendar,
+  log: Log,
+): BackfillContext {
+  return {
+    database,
+    provider,
+    calendar,
+    thresholds: qualityThresholds(config),
+    revisionSessions: config.REVISION_SESSIONS,
+    publishDelayMs: config.PUBLISH_DELAY_MINUTES * 60_000,
+    now: Date.now,
+    log,
+  };
+}
+
+/** The date `years` before today in New York: where the history to keep begins. */
+export function yearsAgo(years: number, nowMs: number): string {
+  const today = toDate(newYorkDay(nowMs));
+  const [year, month, day] = today.split('-');
+  // 29 February has no twin in most years.
+  const sameDay = month === '02' && day === '29' ? '28' : day;
+  return `${Number(year) - years}-${month}-${sameDay}`;
+}
+
+export interface ServeOptions {
+  config: Config;
+  database: Database;
+  isDemo: boolean;
+  log: Log;
+  onProgress?: (progress: BackfillProgress) => void;
+  onReport?: (report: BackfillReport) => void;
+}
+
+export interface RunningServer {
+  url: string;
+  /** Resolves when the first backfill, if one was due, has ended. */
+  ready: Promise<void>;
+  /** Stops accepting, finishes requests and the current batch, releases the lead. */
+  stop(): Promise<void>;
+}
+
+const LOOPBACK = new Set(['127.0.0.1', '::1', 'localhost']);
+const DRAIN_MS = 5_000;
+
+/**
+ * Serves the API and the pages, and runs the schedule.
+ * @throws DatabaseError when the schema is not this program's; InputError when the address is
+ *   taken, or reachable from outside without that being said.
+ */
+export async function serve(options: ServeOptions): Promise<RunningServer> {
+  const { config, database, isDemo, log } = options;
+  if (!LOOPBACK.has(config.API_HOST) && config.AUTH !== 'off') {
+    throw new InputError(
+      `API_HOST ${config.API_HOST} can be reached from other machines, and nobody is asked who ` +
+        'they are: set AUTH=off to say that this is meant, or put a proxy with a login before it',
+      'API_HOST',
+    );
+  }
+  await checkSchema(database.read);
+  const [edition, calendar] = await Promise.all([
+    selectEdition(database.read),
+    loadCalendar(database.read),
+  ]);
+  const bars = new BarReader(database.read, calendar, config.CACHE_MEGABYTES * 1_048_576);
+  const symbols = new SymbolDirectory(database.read);
+  const status = new StatusReader(database.read);
+  const changes = listenChanges(database.url, changeHandlers(bars, symbols, status), (message) =>
+    log('WARNING', message),
+  );
+  const scheduler = schedule(options, calendar);
+  const app = makeApp({
+    database,
+    edition,
+    bars,
+    symbols,
+    status,
+    calendar,
+    version: VERSION,
+    startedAt: Date.now(),
+    publishDelayMs: config.PUBLISH_DELAY_MINUTES * 60_000,
+    now: Date.now,
+    scheduler: () => ({
+      status: scheduler?.state() ?? 'stopped',
+      nextRun: scheduler?.nextRun() ?? null,
+    }),
+    log,
+  });
+  const nightly = scheduler && nightlyCron(scheduler, config, log);
+  const server = await listen(app, config).catch(async (error) => {
+    nightly?.store.cron.backfill.stop();
+    await scheduler?.stop();
+    await changes.close();
+    throw error;
+  });
+  return {
+    url: server.url,
+    ready: scheduler?.caughtUp ?? Promise.resolve(),
+    stop: async () => {
+      nightly?.store.cron.backfill.stop();
+      await server.stop();
+      await scheduler?.stop();
+      await changes.close();
+      log('INFO', `stopped${isDemo ? ' the demo' : ''}`);
+    },
+  };
+}
+
+function changeHandlers(bars: BarReader, symbols: SymbolDirectory, status: StatusReader) {
+  return {
+    onChange: (change: Parameters<Parameters<typeof listenChanges>[1]['onChange']>[0]) => {
+      status.clear();
+      if (change.kind === 'bars') bars.drop(change.instrumentIds);
+      if (change.kind === 'symbols') symbols.clear();
+    },
+    onTrust: (isTrusted: boolean) => {
+      for (const cache of [bars, symbols, status]) cache.isTrusted = isTrusted;
+      bars.drop('all');
+      symbols.clear();
+      status.clear();
+    },
+  };
+}
+
+function schedule(options: ServeOptions, calendar: Calendar): Scheduler | undefined {
+  const { config, database, isDemo, log } = options;
+  if (config.SCHEDULER === 'off') return undefined;
+  const provider = makeProvider(config, calendar, isDemo, log);
+  if (!provider) {
+    log('WARNING', 'no provider: set POLYGON_API_KEY to have the history filled every night');
+    return undefined;
+  }
+  return startScheduler(backfillContext(config, database, provider, calendar, log), {
+    hour: config.BACKFILL_SCHEDULE_HOUR,
+    minute: config.BACKFILL_SCHEDULE_MINUTE,
+    firstSession: () => yearsAgo(config.BACKFILL_YEARS, Date.now()),
+    onProgress: options.onProgress,
+    onReport: options.onReport,
+  });
+}
+
+/** Cron jobs start when the plugin is made, hence only once the scheduler is there. */
+function nightlyCron(scheduler: Scheduler, config: Config, log: Log) {
+  return new Elysia().use(
+    cron({
+      name: 'backfill',
+      pattern: `${config.BACKFILL_SCHEDULE_MINUTE} ${config.BACKFILL_SCHEDULE_HOUR} * * *`,
+      timezone: 'UTC',
+      protect: true,
+      catch: (error) => log('ERROR', `the schedule: ${errorMessage(error)}`),
+      run: () => scheduler.tick(),
+    }),
+  );
+}
+
+async function listen(app: ReturnType<typeof makeApp>, config: Config) {
+  const { API_HOST: hostname, API_PORT: port } = config;
+  try {
+    app.listen({ hostname, port, reusePort: false });
+  } catch (error) {
+    if ((error as { code?: string }).code !== 'EADDRINUSE') throw error;
+    throw new InputError(
+      `port ${port} on ${hostname} is taken: is marketd running already? Set API_PORT to another`,
+      'API_PORT',
+    );
+  }
+  const host = hostname.includes(':') ? `[${hostname}]` : hostname;
+  return {
+    url: `http://${host}:${app.server?.port ?? port}`,
+    stop: async () => {
+      const cut = setTimeout(() => void app.server?.stop(true), DRAIN_MS);
+      await app.stop();
+      clearTimeout(cut);
+    },
+  };
+}

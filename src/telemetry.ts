@@ -1,0 +1,32 @@
+/** Log lines for a journal: one line each, level first, secrets masked. */
+
+export type Level = 'DEBUG' | 'INFO' | 'WARNING' | 'ERROR';
+export type Log = (level: Level, message: string, fields?: object) => void;
+
+const ORDER: Record<Level, number> = { DEBUG: 0, INFO: 1, WARNING: 2, ERROR: 3 };
+/** Priorities that journald reads from the start of a line. */
+const PRIORITY: Record<Level, number> = { DEBUG: 7, INFO: 6, WARNING: 4, ERROR: 3 };
+
+export interface LogOptions {
+  level: Level;
+  /** Texts that never appear in a line: keys and passwords. */
+  secrets: readonly string[];
+  write: (line: string) => void;
+  /** True under systemd: lines carry a priority instead of an instant. */
+  isJournal?: boolean;
+}
+
+/** A logger. Fields are appended as JSON. */
+export function makeLog({ level, secrets, write, isJournal = false }: LogOptions): Log {
+  const hidden = secrets.filter((secret) => secret.length >= 4);
+  return (lineLevel, message, fields) => {
+    if (ORDER[lineLevel] < ORDER[level]) return;
+    const details = fields && Object.keys(fields).length > 0 ? ` ${JSON.stringify(fields)}` : '';
+    let text = `${message}${details}`.replaceAll('\n', '\\n');
+    for (const secret of hidden) text = text.replaceAll(secret, '********');
+    const head = isJournal
+      ? `<${PRIORITY[lineLevel]}>`
+      : `${new Date().toISOString()} ${lineLevel.padEnd(7)} `;
+    write(`${head}${text}\n`);
+  };
+}
