@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { newYorkInstant, toDay } from '../src/model/session.ts';
+import type { Clock } from '../src/providers/http.ts';
 
 /**
  * A vendor on 127.0.0.1: a real HTTP server that answers as Polygon (Massive) does, in the shapes
@@ -457,6 +458,67 @@ function toRow(bar: VendorBar, t: number, ticker?: string): string {
 function toGoNumber(value: number): string {
   if (value < 1e6) return String(value);
   return value.toExponential().replace(/e\+(\d)$/, 'e+0$1');
+}
+
+// --------------------------------------------------------------------------- clocks
+
+/** A clock on which waiting takes no time; `waits` are the milliseconds that were asked for. */
+export function makeInstantClock(start: string): Clock & { waits: number[] } {
+  let time = Date.parse(start);
+  const waits: number[] = [];
+  return {
+    waits,
+    now: () => time,
+    async sleep(ms, signal) {
+      signal?.throwIfAborted();
+      waits.push(ms);
+      time += ms;
+    },
+  };
+}
+
+/** A clock that stands still until it is told to go on. */
+export class ManualClock implements Clock {
+  #time: number;
+  #sleepers: { until: number; wake: () => void }[] = [];
+  #watchers: { count: number; resolve: () => void }[] = [];
+
+  constructor(start: string) {
+    this.#time = Date.parse(start);
+  }
+
+  now(): number {
+    return this.#time;
+  }
+
+  sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const sleeper = { until: this.#time + ms, wake: resolve };
+    this.#sleepers.push(sleeper);
+    signal?.addEventListener('abort', () => {
+      this.#sleepers = this.#sleepers.filter((other) => other !== sleeper);
+      reject(signal.reason);
+    });
+    for (const { count, resolve: seen } of this.#watchers) {
+      if (this.#sleepers.length >= count) seen();
+    }
+    return promise;
+  }
+
+  /** Resolves once so many are asleep. */
+  asleep(count = 1): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    if (this.#sleepers.length >= count) resolve();
+    else this.#watchers.push({ count, resolve });
+    return promise;
+  }
+
+  advance(ms: number): void {
+    this.#time += ms;
+    const due = this.#sleepers.filter(({ until }) => until <= this.#time);
+    this.#sleepers = this.#sleepers.filter(({ until }) => until > this.#time);
+    for (const { wake } of due) wake();
+  }
 }
 
 // ----------------------------------------------------------------------------- data

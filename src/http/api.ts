@@ -7,7 +7,7 @@ import type { BarsAnswer, BarsQuery } from '../query/bars.ts';
 import { selectAbsence } from '../query/coverage.ts';
 import type { WarehouseStatus } from '../query/status.ts';
 import { type ResolvedSymbol, selectLoadedSymbols, selectSymbolDetails } from '../query/symbols.ts';
-import { isDatabaseAway } from '../store/database.ts';
+import { isDatabaseAway, pingDatabase } from '../store/database.ts';
 import { checkSymbol } from '../store/symbols.ts';
 import type { AppContext } from './app.ts';
 import * as contract from './contract.ts';
@@ -60,7 +60,7 @@ async function health(context: AppContext): Promise<Response> {
   };
   try {
     // Asked of the database each time: a remembered answer says nothing about its health.
-    await context.database.read`select 1`;
+    await pingDatabase(context.database.read);
     const { lastBackfillAt } = await context.status.select();
     const last_ingestion = lastBackfillAt?.toISOString() ?? null;
     return Response.json({ status: 'healthy', database: 'healthy', ...base, last_ingestion });
@@ -143,10 +143,14 @@ function parseQuery(query: HistoricalQuery): BarsQuery {
   if (endDay < startDay) {
     throw new InputError(`end (${query.end}) lies before start (${query.start})`, 'end');
   }
+  const least = query.min_quality;
+  if (least !== undefined && !(least >= 0 && least <= 1)) {
+    throw new InputError(`min_quality is ${least}: it must be a number from 0 to 1`, 'min_quality');
+  }
   const validatedOnly = query.validated_only ?? true;
   const minScore = validatedOnly
-    ? Math.max(VALIDATED_SCORE, query.min_quality ?? VALIDATED_SCORE)
-    : (query.min_quality ?? 0);
+    ? Math.max(VALIDATED_SCORE, least ?? VALIDATED_SCORE)
+    : (least ?? 0);
   return { timeframe, startDay, endDay, minScore, validatedOnly };
 }
 

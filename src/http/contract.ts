@@ -320,7 +320,7 @@ export const historical = {
       t.BooleanString({ description: 'true or false: only bars that score at least 0.85' }),
     ),
     min_quality: t.Optional(
-      t.Numeric({ minimum: 0, maximum: 1, description: 'a number from 0 to 1: the least score' }),
+      t.Numeric({ description: 'a number from 0 to 1: the least score (default 0.85)' }),
     ),
     adjustment: t.Optional(t.String({ description: 'raw', default: 'raw' })),
     format: t.Optional(t.String({ description: 'json or csv', default: 'json' })),

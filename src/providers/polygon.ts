@@ -127,26 +127,31 @@ async function* fetchPages<T extends Page>(
 ): AsyncGenerator<T, void, undefined> {
   const seen = new Set<string>();
   for (let url: URL | undefined = first; url !== undefined; ) {
-    if (seen.has(url.href))
-      throw garbage(api, `${first.pathname}: a page names an earlier one`, {});
-    if (seen.size >= PAGES_MAX)
-      throw garbage(api, `${first.pathname}: over ${PAGES_MAX} pages`, {});
     seen.add(url.href);
     const page: T = parseEnvelope(api, schema, url, await api.http.fetchJson(url, signal));
     yield page;
-    url = page.next_url ? parseNextUrl(api, page.next_url) : undefined;
+    if (!page.next_url) return;
+    url = parseNextUrl(page.next_url, api.baseUrl);
+    const problem = describeLoop(url, seen);
+    if (problem) throw garbage(api, `${first.pathname}: ${problem}`, { next_url: page.next_url });
   }
 }
 
-/** The address of the next page: our key goes with the request, so only to the vendor's hosts. */
-function parseNextUrl(api: Api, nextUrl: string): URL {
-  const base = new URL(api.baseUrl);
+function describeLoop(next: URL | undefined, seen: ReadonlySet<string>): string | undefined {
+  if (!next) return 'the next page is not on the same host';
+  if (seen.has(next.href)) return 'the next page is one that was there before';
+  return seen.size < PAGES_MAX ? undefined : `there are more than ${PAGES_MAX} pages`;
+}
+
+/**
+ * The address of a next page, without a key; undefined when it is malformed or on a host that is
+ * not the vendor's: our key goes with every request.
+ */
+export function parseNextUrl(nextUrl: string, baseUrl: string): URL | undefined {
+  const base = new URL(baseUrl);
   const url = URL.parse(nextUrl);
-  if (!url) throw garbage(api, 'the address of the next page is malformed', { next_url: nextUrl });
   const isVendor = (host: URL) => host.protocol === 'https:' && VENDOR_HOSTS.includes(host.host);
-  if (url.origin !== base.origin && !(isVendor(url) && isVendor(base))) {
-    throw garbage(api, `the next page is on another host, ${url.host}`, { next_url: nextUrl });
-  }
+  if (!url || !(url.origin === base.origin || (isVendor(url) && isVendor(base)))) return undefined;
   url.username = '';
   url.password = '';
   url.hash = '';
