@@ -172,6 +172,7 @@ create table instrument_status (
   first_session      date,
   latest_session     date,
   latest_score       double precision,
+  providers          text[] not null default '{}',      -- whose bars are held
   is_synthetic       boolean not null default false,
   last_backfill_at   timestamptz,
   last_backfill_ok   boolean,
@@ -183,7 +184,7 @@ create table instrument_status (
 create table job_runs (
   run_id        bigint generated always as identity primary key,
   job           text not null,
-  origin        text not null,                          -- 'schedule', 'catch-up', 'command', 'start'
+  origin        text not null,                          -- schedule, catch-up, command, start
   state         text not null check (state in ('running', 'succeeded', 'failed', 'interrupted')),
   scheduled_for timestamptz,
   started_at    timestamptz not null default now(),

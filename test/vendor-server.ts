@@ -26,7 +26,9 @@ export type Misbehavior = (
   honest: () => Promise<Response>,
 ) => Response | undefined | Promise<Response | undefined>;
 
+/** Read at every request: a test may change the object, and with it what the vendor says. */
 export interface VendorOptions {
+  /** By symbol. To change bars, set another list. */
   bars?: ReadonlyMap<string, readonly VendorBar[]>;
   splits?: readonly VendorSplit[];
   dividends?: readonly VendorDividend[];
@@ -38,11 +40,15 @@ export interface VendorOptions {
   pageSize?: number;
   /** The plan includes data from this date on ('YYYY-MM-DD'). */
   entitledSince?: string;
+  /** Latest date that has been published: a request for today's is refused before end of day. */
+  publishedUntil?: string;
   /** A range that ends after this date is refused, as dates of the future are. */
   today?: string;
   /** Whether /stocks/v1/splits and /stocks/v1/dividends answer 404, as before February 2026. */
   isOld?: boolean;
   port?: number;
+  /** Makes every answer's bytes at the start, for a benchmark, instead of when first asked for. */
+  isPrepared?: boolean;
 }
 
 /** A missing price is served as null. */
@@ -215,8 +221,7 @@ export const misbehave = {
     () =>
       new Response(HTML, { status, headers: retryAfter ? { 'retry-after': retryAfter } : {} }),
   notEntitled: (): Misbehavior => () => notAuthorized('You are not entitled to this data.'),
-  beforeEndOfDay: (): Misbehavior => () =>
-    notAuthorized("Attempted to request today's data before end of day."),
+  beforeEndOfDay: (): Misbehavior => () => earlyRefusal(),
   nextUrl: (nextUrl: string): Misbehavior =>
     changed((body) => {
       body.next_url = nextUrl;
@@ -262,10 +267,28 @@ const encoder = new TextEncoder();
 
 class Market {
   url = '';
-  readonly #books = new Map<string, Book>();
+  readonly #books = new WeakMap<readonly VendorBar[], Book>();
 
   constructor(readonly options: VendorOptions) {
-    for (const [symbol, bars] of options.bars ?? []) this.#books.set(symbol, makeBook(bars));
+    if (options.isPrepared) for (const symbol of options.bars?.keys() ?? []) this.#book(symbol);
+  }
+
+  #book(symbol: string): Book | undefined {
+    const bars = this.options.bars?.get(symbol);
+    if (!bars) return undefined;
+    const book = this.#books.get(bars) ?? makeBook(bars);
+    this.#books.set(bars, book);
+    return book;
+  }
+
+  /** What the plan does not include, though the request is right. */
+  #refusal(firstDay: number, lastDay: number): Response | undefined {
+    const { today, entitledSince, publishedUntil } = this.options;
+    if (Number.isNaN(firstDay) || Number.isNaN(lastDay)) return badRequest('Could not parse date');
+    if (today !== undefined && lastDay > toDay(today)) return planRefusal();
+    if (entitledSince !== undefined && firstDay < toDay(entitledSince)) return planRefusal();
+    const isEarly = publishedUntil !== undefined && lastDay > toDay(publishedUntil);
+    return isEarly ? earlyRefusal() : undefined;
   }
 
   answer(url: URL): Response {
@@ -292,14 +315,13 @@ class Market {
   }
 
   #range(ticker: string, from: string, to: string, query: URLSearchParams): Response {
-    const { today, entitledSince, pageSize = 50_000 } = this.options;
+    const { pageSize = 50_000 } = this.options;
     const firstDay = parseDay(from);
     const lastDay = parseDay(to);
-    if (Number.isNaN(firstDay) || Number.isNaN(lastDay)) return badRequest('Could not parse date');
-    if (today !== undefined && lastDay > toDay(today)) return planRefusal();
-    if (entitledSince !== undefined && firstDay < toDay(entitledSince)) return planRefusal();
+    const refusal = this.#refusal(firstDay, lastDay);
+    if (refusal) return refusal;
     const isAdjusted = query.get('adjusted') !== 'false';
-    const book = this.#books.get(ticker);
+    const book = this.#book(ticker);
     const start = book ? rowsBefore(book.days, firstDay) : 0;
     const end = book ? rowsBefore(book.days, lastDay + 1) : 0;
     const stop = Math.min(end, start + Math.min(pageSize, Number(query.get('limit') ?? 5_000)));
@@ -321,17 +343,13 @@ class Market {
   }
 
   #grouped(date: string, query: URLSearchParams): Response {
-    const { today, entitledSince, bars = new Map() } = this.options;
     const day = toDay(date);
-    if (Number.isNaN(day)) return badRequest('Could not parse date');
-    if (today !== undefined && day > toDay(today)) return planRefusal();
-    if (entitledSince !== undefined && day < toDay(entitledSince)) return planRefusal();
+    const refusal = this.#refusal(day, day);
+    if (refusal) return refusal;
     const rows: string[] = [];
-    for (const [symbol, { days }] of this.#books) {
-      const row = rowsBefore(days, day);
-      if (days[row] !== day) continue;
-      const bar = sorted(bars.get(symbol) ?? [])[row];
-      rows.push(toRow(bar, newYorkInstant(day, 16 * 60), symbol));
+    for (const [symbol, list] of this.options.bars ?? []) {
+      const found = list.find((bar) => bar.session === date);
+      if (found) rows.push(toRow(found, newYorkInstant(day, 16 * 60), symbol));
     }
     const adjusted = query.get('adjusted') !== 'false';
     const counts = { queryCount: rows.length, resultsCount: rows.length, adjusted };
@@ -372,7 +390,9 @@ class Market {
   }
 
   #allTickers(): readonly VendorTicker[] {
-    const listed = [...this.#books.keys()].sort().map((ticker) => ({ ticker, name: ticker }));
+    const listed = [...(this.options.bars?.keys() ?? [])]
+      .sort()
+      .map((ticker) => ({ ticker, name: ticker }));
     return this.options.tickers ?? listed;
   }
 
@@ -391,6 +411,7 @@ class Market {
 }
 
 const planRefusal = () => notAuthorized("Your plan doesn't include this data timeframe.");
+const earlyRefusal = () => notAuthorized("Attempted to request today's data before end of day.");
 const notFound = (message: string) =>
   refuse(404, { status: 'NOT_FOUND', request_id: REQUEST_ID, message });
 const badRequest = (error: string) =>
@@ -558,6 +579,7 @@ if (import.meta.main) {
     port: Number(option('--port') ?? 0),
     key: option('--key'),
     bars: process.argv.includes('--sp500') ? loadSp500() : undefined,
+    isPrepared: true,
   });
   console.log(server.url);
 }

@@ -505,7 +505,7 @@ export function DashboardPage(props: DashboardPageProps): JSX.Element {
   const { assets, version, now, pollSeconds, view, milliseconds } = props;
   return (
     <Layout title="marketd" version={version} assets={assets} now={now}>
-      <>
+      <div>
         <main
           id="status"
           hx-get="/dashboard/status"
@@ -517,7 +517,7 @@ export function DashboardPage(props: DashboardPageProps): JSX.Element {
         <noscript>
           <p class="quiet">Without JavaScript this page stays as it is until you press Refresh.</p>
         </noscript>
-      </>
+      </div>
     </Layout>
   );
 }

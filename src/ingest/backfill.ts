@@ -348,12 +348,17 @@ class BackfillRun {
       await this.#fetchRange(task, described);
     } catch (error) {
       if (!(error instanceof ProviderError)) throw error;
-      if (error.kind === 'too_early' && task.lastDay > task.firstDay) {
+      if (error.kind === 'too_early') {
         // The plan gets a session later than we thought: leave the last one for the next run.
+        if (task.lastDay <= task.firstDay) return;
         const index = calendar.sessionsBefore(task.lastDay) - 1;
         await this.#askRange({ ...task, lastDay: calendar.sessionAt(index) }, described);
       } else if (error.kind === 'not_entitled') {
-        await this.#learning(() => this.#learnEntitlement(task, described, error));
+        const isAnswered = await this.#learning(() =>
+          this.#learnEntitlement(task, described, error),
+        );
+        // Asked outside of the queue: a second refusal has to wait in it again.
+        if (!isAnswered) await this.#askRange(task, described);
       } else throw error;
     }
   }
@@ -384,16 +389,14 @@ class BackfillRun {
   /**
    * The plan refused a range: finds by halving since when it includes data, once for the run.
    * A plan that grants two years then costs a handful of requests, not all of the history.
+   * @returns false when another task has found it meanwhile: the range is to be asked again.
    */
   async #learnEntitlement(
     task: RangeTask,
     described: ReadonlyMap<number, number | null>,
     refusal: ProviderError,
-  ): Promise<void> {
-    if (this.#entitledFrom !== null && this.#entitledFrom > task.firstDay) {
-      await this.#askRange(task, described);
-      return;
-    }
+  ): Promise<boolean> {
+    if (this.#entitledFrom !== null && this.#entitledFrom > task.firstDay) return false;
     let refused = task.firstDay;
     let granted = task.lastDay + 1;
     while (granted - refused > ENTITLEMENT_DAYS) {
@@ -410,6 +413,7 @@ class BackfillRun {
     if (!isWhole) this.#entitledFrom = Math.max(this.#entitledFrom ?? 0, granted);
     const last = isWhole ? task.lastDay : granted - 1;
     await this.#add(this.#emptyItem({ ...task, lastDay: last }, described, refusal.message));
+    return true;
   }
 
   async #grouped(task: GroupedTask): Promise<void> {
@@ -420,10 +424,11 @@ class BackfillRun {
       this.#failedInARow = 0;
     } catch (error) {
       if (error instanceof ProviderError && error.kind === 'not_entitled') {
-        for (const instrument of task.instruments) {
+        const items = task.instruments.map((instrument) => {
           const range = { instrument, firstDay: task.day, lastDay: task.day };
-          await this.#add(this.#emptyItem(range, new Map(), error.message));
-        }
+          return this.#emptyItem(range, new Map(), error.message);
+        });
+        await this.#addAll(items);
       } else if (!(error instanceof ProviderError && error.kind === 'too_early')) {
         await this.#noteFailure(error, task.instruments, task.day, task.day);
       }
@@ -475,6 +480,7 @@ class BackfillRun {
     firstDay: number,
     lastDay: number,
   ): Promise<void> {
+    this.#abort.signal.throwIfAborted(); // what ended the run is not this symbol's failure
     if (!(error instanceof ProviderError) || error.kind === 'unauthorized') throw error;
     const message = errorMessage(error);
     const [first] = instruments;
@@ -502,16 +508,22 @@ class BackfillRun {
     }
   }
 
-  async #addAll(items: readonly IngestItem[]): Promise<void> {
-    for (const item of items) await this.#add(item);
+  #add(item: IngestItem): Promise<void> {
+    return this.#addAll([item]);
   }
 
-  /** Queues an item; commits the batch when it is full. Waits while a commit is under way. */
-  async #add(item: IngestItem): Promise<void> {
-    if (this.#ids.has(item.instrumentId)) await this.#flush();
-    this.#items.push(item);
-    this.#ids.add(item.instrumentId);
-    this.#rows += item.bars.length;
+  /**
+   * Queues items, each of another instrument; commits the batch when it is full. An instrument is
+   * in a batch once: while a commit is awaited another task may have queued it again, hence the
+   * loop, after which all are queued in one step.
+   */
+  async #addAll(items: readonly IngestItem[]): Promise<void> {
+    while (items.some((item) => this.#ids.has(item.instrumentId))) await this.#flush();
+    for (const item of items) {
+      this.#items.push(item);
+      this.#ids.add(item.instrumentId);
+      this.#rows += item.bars.length;
+    }
     if (this.#rows >= BATCH_ROWS || this.#items.length >= BATCH_ITEMS) await this.#flush();
   }
 

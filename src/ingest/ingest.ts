@@ -113,7 +113,7 @@ export async function ingestBars(
     const origin = { provider: options.provider, receivedAt: options.receivedAt };
     await insertBars(tx, inserts, origin);
     await upsertChangedBars(tx, changes, origin);
-    await upsertStatus(tx, statuses);
+    await upsertStatus(tx, statuses, options.provider);
     await insertRejectedRows(
       tx,
       prepared.flatMap(({ item, rejected }) =>

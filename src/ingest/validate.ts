@@ -120,6 +120,14 @@ function failureFlags(open: number, high: number, low: number, close: number, vo
   return flags;
 }
 
+/**
+ * True when a price is more than `fraction` away from another. Cents are no binary fractions: 11.00
+ * lies exactly 10 % above 10.00, yet 11 / 10 - 1 comes out above 0.1.
+ */
+function isBeyond(price: number, from: number, fraction: number): boolean {
+  return Math.abs(price / from - 1) - fraction > 1e-9;
+}
+
 interface LastGood {
   /** Position of the last good bar among the sessions; -1 when there is none. */
   index: number;
@@ -135,7 +143,7 @@ function gapFlags(
   causes: GapCauses,
   limits: QualityThresholds,
 ): number {
-  if (Math.abs(open / last.close - 1) <= limits.gapFraction) return 0;
+  if (!isBeyond(open, last.close, limits.gapFraction)) return 0;
   // The session of the event itself may have no bar: all since the last good one count.
   let ratio = 1;
   let cash = 0;
@@ -147,7 +155,7 @@ function gapFlags(
   }
   const expected = (last.close - cash) / ratio;
   if (expected > 0 && expected !== last.close) {
-    if (Math.abs(open / expected - 1) <= limits.gapFraction) {
+    if (!isBeyond(open, expected, limits.gapFraction)) {
       return FLAG.gap | (ratio === 1 ? 0 : FLAG.gapSplit) | (cash === 0 ? 0 : FLAG.gapDividend);
     }
   }
@@ -193,7 +201,7 @@ export function validateBars(
           else if (multiple < limits.droughtFraction) flags |= FLAG.volumeDrought;
         }
       }
-      if (Math.abs(close[i] / open[i] - 1) > limits.extremeMove) flags |= FLAG.extremeMove;
+      if (isBeyond(close[i], open[i], limits.extremeMove)) flags |= FLAG.extremeMove;
       if (last.index >= 0 && position - last.index <= MEDIAN_SESSIONS) {
         flags |= gapFlags(open[i], last, day, multiple, causes, limits);
       }

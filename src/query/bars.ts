@@ -172,7 +172,8 @@ export class BarReader {
     return (await this.#block(symbol)).block;
   }
 
-  async #block({ instrumentId, symbol }: ResolvedSymbol): Promise<CachedBlock> {
+  async #block(target: ResolvedSymbol): Promise<CachedBlock> {
+    const { instrumentId, symbol } = target;
     const key = String(instrumentId);
     const cached = this.isTrusted ? this.#blocks.get(key) : undefined;
     if (cached && cached.block.symbol === symbol) {
@@ -182,7 +183,7 @@ export class BarReader {
     const loading = this.#loading.get(instrumentId);
     if (loading) return loading;
     this.#misses++;
-    const load = this.#load(instrumentId, symbol);
+    const load = this.#load(target);
     this.#loading.set(instrumentId, load);
     try {
       return await load;
@@ -191,13 +192,13 @@ export class BarReader {
     }
   }
 
-  async #load(instrumentId: number, symbol: string): Promise<CachedBlock> {
+  async #load(target: ResolvedSymbol): Promise<CachedBlock> {
     const generation = this.#generation;
-    const block = await selectBarBlock(this.sql, instrumentId, symbol);
+    const block = await selectBarBlock(this.sql, target);
     const tag = Bun.hash.xxHash3(block.encoded).toString(36);
     const cached = { block, tag, answers: new Set<string>() };
     if (this.isTrusted && generation === this.#generation) {
-      this.#blocks.set(String(instrumentId), cached, block.bytes);
+      this.#blocks.set(String(target.instrumentId), cached, block.bytes);
     }
     return cached;
   }

@@ -8,6 +8,8 @@ export interface ResolvedSymbol {
   symbol: string;
   name: string | null;
   listedOn: string | null;
+  /** A session about half-way through its bars, as of some time ago; null when it had few. */
+  middle: string | null;
 }
 
 interface ResolvedRow {
@@ -15,44 +17,66 @@ interface ResolvedRow {
   symbol: string;
   name: string | null;
   listed_on: string | null;
+  middle: string | null;
+}
+
+interface Directory {
+  exact: Map<string, ResolvedSymbol>;
+  /** By lower case; null where several symbols differ in case only. */
+  folded: Map<string, ResolvedSymbol | null>;
 }
 
 /**
- * Finds instruments by symbol: exactly, else without case when that is unique. Remembers what it
- * found until `clear`, which every change of symbols calls.
+ * Finds instruments by symbol: exactly, else without case when that is unique. All symbols are read
+ * at once (10,000 take 2 MB) and kept until `clear`, which every change of symbols calls.
  */
 export class SymbolDirectory {
-  readonly #known = new Map<string, ResolvedSymbol>();
-  #generation = 0;
+  #known: Promise<Directory> | undefined;
   isTrusted = false;
 
   constructor(readonly sql: Sql) {}
 
   clear(): void {
-    this.#known.clear();
-    this.#generation++;
+    this.#known = undefined;
   }
 
   /** @returns undefined when no instrument, or more than one, can be meant. */
   async find(symbol: string): Promise<ResolvedSymbol | undefined> {
-    const known = this.isTrusted ? this.#known.get(symbol) : undefined;
-    if (known) return known;
-    const generation = this.#generation;
-    const rows = await this.sql<ResolvedRow[]>`
-      select r.instrument_id, r.symbol, i.name, i.listed_on
-      from symbol_ranges r join instruments i using (instrument_id)
-      where lower(r.symbol) = lower(${symbol}) and r.valid_to = 'infinity'`;
-    const row = rows.find((one) => one.symbol === symbol) ?? (rows.length === 1 ? rows[0] : null);
-    if (!row) return undefined;
-    const found = {
-      instrumentId: row.instrument_id,
-      symbol: row.symbol,
-      name: row.name,
-      listedOn: row.listed_on,
-    };
-    if (generation === this.#generation) this.#known.set(symbol, found);
-    return found;
+    const { exact, folded } = await this.#directory();
+    return exact.get(symbol) ?? folded.get(symbol.toLowerCase()) ?? undefined;
   }
+
+  #directory(): Promise<Directory> {
+    if (!this.isTrusted) return loadDirectory(this.sql);
+    if (this.#known) return this.#known;
+    const loading = loadDirectory(this.sql);
+    this.#known = loading;
+    loading.catch(() => {
+      if (this.#known === loading) this.#known = undefined;
+    });
+    return loading;
+  }
+}
+
+async function loadDirectory(sql: Sql): Promise<Directory> {
+  const rows = await sql<ResolvedRow[]>`
+    select r.instrument_id, r.symbol, i.name, i.listed_on,
+           case when s.records >= 500
+                then s.first_session + (s.latest_session - s.first_session) / 2 end as middle
+    from symbol_ranges r
+    join instruments i using (instrument_id)
+    left join instrument_status s on s.instrument_id = r.instrument_id and s.timeframe = '1d'
+    where r.valid_to = 'infinity'`;
+  const exact = new Map<string, ResolvedSymbol>();
+  const folded = new Map<string, ResolvedSymbol | null>();
+  for (const row of rows) {
+    const { symbol, name, instrument_id: instrumentId, listed_on: listedOn, middle } = row;
+    const resolved = { instrumentId, symbol, name, listedOn, middle };
+    exact.set(symbol, resolved);
+    const lower = symbol.toLowerCase();
+    folded.set(lower, folded.has(lower) ? null : resolved);
+  }
+  return { exact, folded };
 }
 
 /** Symbols that have bars, in order. */

@@ -246,6 +246,7 @@ export interface StatusChange {
 export async function upsertStatus(
   tx: Transaction,
   changes: readonly StatusChange[],
+  provider: string,
   timeframe = '1d',
 ): Promise<void> {
   if (changes.length === 0) return;
@@ -253,9 +254,9 @@ export async function upsertStatus(
   await tx`
     insert into instrument_status as s (instrument_id, timeframe, records, validated_records,
       excluded_records, gaps_flagged, volume_anomalies, score_sum, first_session, latest_session,
-      latest_score, is_synthetic, version)
+      latest_score, is_synthetic, providers, version)
     select id, ${timeframe}, records, validated, excluded, gaps, anomalies, score_sum, first,
-           latest, score, synthetic, 1
+           latest, score, synthetic, array[${provider}], 1
     from unnest(${changes.map((c) => c.instrumentId)}::int[],
       ${changes.map((c) => c.records)}::int[], ${changes.map((c) => c.validated)}::int[],
       ${changes.map((c) => c.excluded)}::int[], ${changes.map((c) => c.gaps)}::int[],
@@ -278,6 +279,8 @@ export async function upsertStatus(
       latest_score = case when excluded.latest_session >= coalesce(s.latest_session, '-infinity')
                           then excluded.latest_score else s.latest_score end,
       is_synthetic = s.is_synthetic or excluded.is_synthetic,
+      providers = case when s.providers @> excluded.providers then s.providers
+                       else s.providers || excluded.providers end,
       version = s.version + 1`;
 }
 
@@ -297,8 +300,9 @@ export async function selectHeldBars(
 /** Tells every process whose bars changed, when the transaction commits. */
 export async function notifyBars(tx: Transaction, instrumentIds: readonly number[]): Promise<void> {
   if (instrumentIds.length === 0) return;
-  // A payload holds 8,000 bytes; beyond a thousand instruments "all" is cheaper anyway.
-  const payload = instrumentIds.length > 1000 ? 'bars *' : `bars ${instrumentIds.join(' ')}`;
+  const list = `bars ${instrumentIds.join(' ')}`;
+  // PostgreSQL refuses a payload of 8,000 bytes; of so many instruments "all" is cheaper anyway.
+  const payload = list.length < 8000 ? list : 'bars *';
   await tx`select pg_notify('marketd', ${payload})`;
 }
 
@@ -432,14 +436,15 @@ export async function upsertCoverage(
         ${added.map(([, r]) => iso(r.askedAt))}::timestamptz[],
         ${added.map(([, r]) => r.attempts)}::int[],
         ${added.map(([, r]) => iso(r.retryAt))}::timestamptz[],
-        ${added.map(([, r]) => r.detail)}::text[])
+        ${added.map(([, r]) => (r.detail === null ? null : clean(r.detail, 500)))}::text[])
         as a(id, start, stop, state, settled, provider, asked, attempts, retry, detail)`;
   }
 }
 
 /**
- * Stores splits or dividends of tracked instruments. Returns those that are new or say something
- * else than before: bars of their ex-dates must be scored again.
+ * Stores splits or dividends of tracked instruments. Returns the ex-dates of those that are new or
+ * say something else than before, and the ex-date they had then: bars from there on must be scored
+ * again.
  */
 export async function upsertCorporateActions(
   tx: Transaction,
@@ -456,6 +461,7 @@ export async function upsertCorporateActions(
   const splits = all.map(({ action }) => (action.kind === 'split' ? action : null));
   const cash = all.map(({ action }) => (action.kind === 'dividend' ? action : null));
   const rows = await tx<{ instrument_id: number; ex_date: string }[]>`
+    with upserted as (
     insert into corporate_actions as a (instrument_id, kind, ex_date, provider,
       provider_action_id, split_from, split_to, cash_amount, currency, declared_date,
       record_date, pay_date, frequency)
@@ -484,7 +490,12 @@ export async function upsertCorporateActions(
       is distinct from (excluded.ex_date, excluded.split_from, excluded.split_to,
            excluded.cash_amount, excluded.currency, excluded.declared_date, excluded.record_date,
            excluded.pay_date, excluded.frequency, null)
-    returning instrument_id, ex_date`;
+    returning instrument_id, kind, provider_action_id, ex_date)
+    select instrument_id, ex_date from upserted
+    union
+    select a.instrument_id, a.ex_date -- as they were: a statement does not see what it writes
+    from corporate_actions a join upserted using (instrument_id, kind, provider_action_id)
+    where a.provider = ${provider}`;
   return rows.map((row) => ({ instrumentId: row.instrument_id, exDate: row.ex_date }));
 }
 

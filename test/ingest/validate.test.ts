@@ -117,6 +117,20 @@ describe('gap', () => {
     expect(after(1, opensAt(89.99))).toEqual(gap);
   });
 
+  test('of exactly ten percent is none at any price in cents', () => {
+    const [a, b] = sessionsFrom(FIRST, 2);
+    const flagsAt = (closeCents: number, openCents: number) => {
+      const [close, open] = [closeCents / 100, openCents / 100];
+      const prices = (x: number) => ({ open: x, high: x, low: x, close: x });
+      return score([flatBar(a, prices(close)), flatBar(b, prices(open))])[1].flags.length;
+    };
+    for (let cents = 10; cents <= 30_000; cents += 10) {
+      expect([flagsAt(cents, (cents * 11) / 10), flagsAt(cents, (cents * 9) / 10)]).toEqual([0, 0]);
+      expect(flagsAt(cents, Math.round(cents * 1.1) + 1)).toBe(2);
+      expect(flagsAt(cents, Math.round(cents * 0.9) - 1)).toBe(2);
+    }
+  });
+
   test('is measured from the previous close, not from anything else of that bar', () => {
     const [a, b] = sessionsFrom(FIRST, 2);
     const before = flatBar(a, { open: 50, low: 40, high: 200, close: 100 });
@@ -392,21 +406,24 @@ test('nothing in, nothing out', () => {
   expect(score([])).toEqual([]);
 });
 
-/** Random causes on sessions of the bars and between them. */
+/** Splits and dividends, half of them where the price jumps and fitting it. */
 function randomCauses(bars: readonly Bar[], seed: number): NaiveCauses {
   const random = seededRandom(seed);
   const splits = new Map<string, number>();
   const dividends = new Map<string, number>();
+  for (let i = 1; i < bars.length; i++) {
+    const ratio = bars[i - 1].close / bars[i].open;
+    if (Math.abs(ratio - 1) > 0.1 && random() < 0.4) splits.set(bars[i].session, ratio);
+  }
   for (let i = 0; i < 6; i++) {
     const { session } = bars[1 + below(random, bars.length - 2)];
-    const date = random() < 0.5 ? session : shiftSession(shiftSession(session, 1), -1);
-    splits.set(date, [2, 3, 0.5, 0.1, 7][below(random, 5)]);
+    splits.set(shiftSession(session, 1), [2, 3, 0.5, 0.1, 7][below(random, 5)]);
     dividends.set(bars[below(random, bars.length)].session, below(random, 30));
   }
   return { splits, dividends };
 }
 
-/** eventfulBars without the closed days, whose session cannot be shifted. */
+/** Without the bars of closed days, which cannot be shifted by sessions. */
 const onSession = (bars: readonly Bar[]) =>
   bars.filter(({ session }) => calendar.isSession(toDay(session)));
 

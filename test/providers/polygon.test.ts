@@ -184,14 +184,15 @@ describe('bars of a symbol', () => {
     expect(server.requests).toHaveLength(1);
   });
 
-  test('of 505 symbols are those of the file they come from', async () => {
-    const all = loadSp500();
-    const provider = connect(serve({ bars: all }), { requestsPerMinute: 60_000 });
+  test('of real symbols are those of the file they come from', async () => {
+    const isGood = (row: VendorBar) => row.open !== null && row.high !== null;
+    const all = [...loadSp500()].filter(([, rows], i) => i % 20 === 0 || !rows.every(isGood));
+    const provider = connect(serve({ bars: new Map(all) }));
     const rejected: string[] = [];
     for (const [symbol, rows] of all) {
       const range = { symbol, firstSession: '2013-02-08', lastSession: '2018-02-07' };
       const answer = await provider.fetchBars(range);
-      const good = rows.filter((row) => row.open !== null && row.high !== null);
+      const good = rows.filter(isGood);
       const { session, close, volume } = answer.bars;
       expect(Array.from(session, toDate).join()).toBe(good.map((row) => row.session).join());
       expect(close.join()).toBe(good.map((row) => row.close).join());
@@ -200,7 +201,7 @@ describe('bars of a symbol', () => {
     }
     expect(rejected).toHaveLength(11);
     expect(rejected).toContain('DHR 2016-01-12 o is null: expected number, received null');
-  }, 60_000);
+  }, 30_000);
 });
 
 describe('a row that is no bar', () => {
