@@ -76,7 +76,9 @@ class Bench {
     const isMet = comparison === '>=' ? value >= limit : value <= limit;
     const rounded = Number(value.toPrecision(4));
     this.figures.push({ what, value: rounded, unit, target: target.join(' '), isMet, detail });
-    say(`${isMet ? 'met   ' : 'MISSED'} ${what}: ${rounded} ${unit} (${target.join(' ')}) ${detail}`);
+    say(
+      `${isMet ? 'met   ' : 'MISSED'} ${what}: ${rounded} ${unit} (${target.join(' ')}) ${detail}`,
+    );
   }
 
   async makeDatabase(): Promise<string> {
@@ -105,7 +107,11 @@ class Bench {
 
   marketd(url: string, ...args: string[]): string {
     const env = this.environment(url);
-    return execFileSync(MARKETD, args, { encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'pipe'] });
+    return execFileSync(MARKETD, args, {
+      encoding: 'utf8',
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
   }
 
   /** A served database, and when its `/health` first said 200. */
@@ -377,9 +383,16 @@ function printTable(figures: readonly Figure[]): void {
     figure.detail,
   ]);
   const header = ['', 'what', 'measured', 'target', ''];
-  const widths = header.map((name, i) => Math.max(name.length, ...rows.map((row) => row[i].length)));
+  const widths = header.map((name, i) =>
+    Math.max(name.length, ...rows.map((row) => row[i].length)),
+  );
   for (const row of [header, ...rows]) {
-    console.log(row.map((cell, i) => cell.padEnd(widths[i])).join('  ').trimEnd());
+    console.log(
+      row
+        .map((cell, i) => cell.padEnd(widths[i]))
+        .join('  ')
+        .trimEnd(),
+    );
   }
 }
 

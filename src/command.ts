@@ -16,7 +16,7 @@ import { selectSymbolDetails } from './query/symbols.ts';
 import { backfillContext, makeProvider, serve, yearsAgo } from './serve.ts';
 import { loadCalendar } from './store/calendar.ts';
 import { checkSchema, migrate } from './store/migrate.ts';
-import { checkSymbol, deleteSymbols, upsertSymbols } from './store/symbols.ts';
+import { checkSymbol, deleteSymbols, hasInstruments, upsertSymbols } from './store/symbols.ts';
 import { type Log, makeLog } from './telemetry.ts';
 import { formatTable, makeProgress, type Terminal } from './terminal.ts';
 import { openWarehouse, type Warehouse } from './warehouse.ts';
@@ -100,7 +100,7 @@ again at any time. Symbols that are not tracked yet are added.
   {
     name: 'import',
     summary: 'load bars from CSV files, also gzipped',
-    usage: `usage: marketd import FILE... [--symbol SYMBOL] [--columns LIST] [--provider NAME] [--json]
+    usage: `usage: marketd import FILE... [OPTION...]
 
 Recognizes the columns by their header: symbol, date, open, high, low, close, volume and, when there
 are, vwap and transactions; among others the flat files day_aggs_v1. Raw prices are expected. A file
@@ -184,7 +184,7 @@ async function runServe(args: readonly string[], context: CommandContext): Promi
       terminal.out(`
   dashboard   ${server.url}/dashboard
   API docs    ${server.url}/docs
-  example     ${server.url}/api/v1/historical/AAPL?start=2024-01-01&end=2024-12-31
+  example     ${server.url}${exampleQuery()}
 ${isDemo ? '\n  The data is SYNTHETIC. Ctrl+C stops; the data stays.' : '\n  Ctrl+C stops.'}
 `);
     }
@@ -193,6 +193,12 @@ ${isDemo ? '\n  The data is SYNTHETIC. Ctrl+C stops; the data stays.' : '\n  Ctr
     await server.stop();
     return 0;
   });
+}
+
+/** The last year of a symbol that every new warehouse has. */
+function exampleQuery(): string {
+  const now = Date.now();
+  return `/api/v1/historical/AAPL?start=${yearsAgo(1, now)}&end=${yearsAgo(0, now)}`;
 }
 
 /** Resolves with the name of the first signal that asks to stop. A second one ends at once. */
@@ -210,9 +216,8 @@ function stopSignal(): Promise<string> {
 }
 
 async function addDefaultSymbols({ database }: Warehouse, config: Config): Promise<void> {
-  const [row] = await database.read<{ any: boolean }[]>`
-    select exists (select from instruments) as any`;
-  if (!row.any) await upsertSymbols(database.write, config.SYMBOLS);
+  if (await hasInstruments(database.read)) return;
+  await upsertSymbols(database.write, config.SYMBOLS);
 }
 
 async function runMigrate(args: readonly string[], context: CommandContext): Promise<number> {
@@ -554,4 +559,3 @@ async function runImport(args: readonly string[], context: CommandContext): Prom
     return 0;
   });
 }
-

@@ -1,7 +1,7 @@
 import type { Config } from './config.ts';
 import { errorMessage } from './errors.ts';
 import { toDate, toDay } from './model/session.ts';
-import { selectWarehouseStatus } from './query/status.ts';
+import { selectServerFacts, selectWarehouseStatus } from './query/status.ts';
 import { loadCalendar } from './store/calendar.ts';
 import { checkSchema, MIGRATIONS, selectEdition } from './store/migrate.ts';
 import type { Warehouse } from './warehouse.ts';
@@ -24,21 +24,19 @@ const STALE_SESSIONS = 2;
 export async function diagnose(warehouse: Warehouse, config: Config): Promise<Finding[]> {
   const sql = warehouse.database.read;
   const findings: Finding[] = [];
-  const [server] = await sql<{ version: string; recovery: boolean; skew: number }[]>`
-    select current_setting('server_version') as version, pg_is_in_recovery() as recovery,
-           extract(epoch from now())::float8 as skew`;
+  const server = await selectServerFacts(sql);
   const kind = warehouse.isEmbedded ? `embedded, in ${warehouse.dataDir}` : 'from DATABASE_URL';
   findings.push(ok('database', `PostgreSQL ${server.version} (${kind})`));
-  if (server.recovery) {
+  if (server.isReplica) {
     findings.push(problem('database', 'it is a read-only replica: use the primary'));
   }
-  const skewSeconds = Math.abs(Date.now() / 1000 - server.skew);
+  const skewSeconds = Math.abs(Date.now() / 1000 - server.clockSeconds);
   findings.push(
     skewSeconds < 5
       ? ok('clock', 'agrees with the database')
       : warning('clock', `${Math.round(skewSeconds)} s off the database's: set up NTP on both`),
   );
-  findings.push(await diagnoseEdition(warehouse));
+  findings.push(await diagnoseEdition(warehouse, server.hasTimescale));
   try {
     await checkSchema(sql);
     findings.push(ok('schema', `version ${MIGRATIONS.at(-1)?.version}`));
@@ -51,15 +49,13 @@ export async function diagnose(warehouse: Warehouse, config: Config): Promise<Fi
   return findings;
 }
 
-async function diagnoseEdition({ database }: Warehouse): Promise<Finding> {
+async function diagnoseEdition({ database }: Warehouse, hasTimescale: boolean): Promise<Finding> {
   const edition = await selectEdition(database.read);
   if (edition !== 'plain') return ok('edition', edition);
-  const [row] = await database.read<{ available: boolean }[]>`
-    select exists (select from pg_available_extensions where name = 'timescaledb') as available`;
-  if (!row.available) return ok('edition', 'plain (TimescaleDB is not installed)');
+  if (!hasTimescale) return ok('edition', 'plain (TimescaleDB is not installed)');
   return warning(
     'edition',
-    "plain, although TimescaleDB is installed: put it into shared_preload_libraries, restart " +
+    'plain, although TimescaleDB is installed: put it into shared_preload_libraries, restart ' +
       'PostgreSQL and run `marketd migrate`',
   );
 }

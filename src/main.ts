@@ -1,5 +1,5 @@
-import { loadConfig } from './config.ts';
 import { COMMANDS, type Command } from './command.ts';
+import { loadConfig } from './config.ts';
 import { errorMessage, InputError, ProviderError } from './errors.ts';
 import { processTerminal } from './terminal.ts';
 import { VERSION } from './version.ts';

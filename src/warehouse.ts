@@ -68,8 +68,7 @@ async function startOwnServer(config: Config, isDemo: boolean, log: Log): Promis
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
     throw new InputError(
-      `${error.message} (DATABASE_URL is not set, so marketd runs a PostgreSQL of its own; ` +
-        'set it to use another)',
+      `${error.message} (marketd runs a PostgreSQL of its own because DATABASE_URL is not given)`,
     );
   }
 }

@@ -14,11 +14,13 @@ function markAway(reason) {
     `${reason} since ${clock(awaySince)}. What you see is from before; ` +
     'this page keeps trying and recovers by itself.';
   connection.hidden = false;
+  status.classList.add('old');
 }
 
 function markPresent(headers) {
   awaySince = undefined;
   connection.hidden = true;
+  status.classList.remove('old');
   const date = new Date(headers.get('date') ?? Date.now());
   checked.textContent = `Checked ${clock(date)}`;
 }

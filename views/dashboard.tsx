@@ -2,7 +2,7 @@ import { Html } from '@elysiajs/html';
 import type { WarehouseStatus } from '../src/query/status.ts';
 import type { SymbolDetail } from '../src/query/symbols.ts';
 import type { Run } from '../src/store/jobs.ts';
-import { type AssetPaths, Layout, Time } from './layout.tsx';
+import { type AssetPaths, Layout, Session, Time } from './layout.tsx';
 
 /** How something is, as a color; a word always stands beside it. */
 export type Condition = 'good' | 'busy' | 'attention' | 'bad' | 'idle';
@@ -113,6 +113,11 @@ const RUN_CONDITION: Record<Run['state'], Condition> = {
 
 const capital = (word: string) => word.charAt(0).toUpperCase() + word.slice(1);
 
+function LastState({ state }: { state: string | null }): JSX.Element {
+  if (state === null) return <Text text="Never" />;
+  return <Badge condition={RUN_CONDITION[state as Run['state']]} word={capital(state)} />;
+}
+
 function HealthTiles({ view, milliseconds }: FragmentProps): JSX.Element {
   const { status, verdict, scheduler } = view;
   const validated = status.records === 0 ? 0 : (100 * status.validatedRecords) / status.records;
@@ -126,15 +131,21 @@ function HealthTiles({ view, milliseconds }: FragmentProps): JSX.Element {
       />
       <Tile
         label="Validation rate"
-        value={<Text text={status.records === 0 ? 'none yet' : rate(validated)} />}
+        value={<Text text={status.records === 0 ? 'None yet' : rate(validated)} />}
         note={
           <Text text={`${count(status.validatedRecords)} of ${plural(status.records, 'bar')}`} />
         }
       />
       <Tile
         label="Staleness"
-        value={<Text text={behind === null ? 'none yet' : plural(behind, 'session')} />}
-        note={<Text text={`published to ${view.publishedSession ?? 'none'}`} />}
+        value={<Text text={behind === null ? 'None yet' : plural(behind, 'session')} />}
+        note={
+          view.publishedSession ? (
+            <>
+              published to <Session date={view.publishedSession} />
+            </>
+          ) : undefined
+        }
       />
       <Tile
         label="API status"
@@ -168,7 +179,7 @@ function HealthTiles({ view, milliseconds }: FragmentProps): JSX.Element {
       />
       <Tile
         label="Last backfill"
-        value={<Text text={status.lastBackfillState ?? 'never'} />}
+        value={<LastState state={status.lastBackfillState} />}
         note={status.lastBackfillAt ? <Time at={status.lastBackfillAt} /> : undefined}
       />
     </>
@@ -190,8 +201,16 @@ function DataTiles({ status }: { status: WarehouseStatus }): JSX.Element {
       />
       <Tile
         label="Latest date"
-        value={<Text text={status.latestSession ?? 'none yet'} />}
-        note={status.firstSession ? <Text text={`since ${status.firstSession}`} /> : undefined}
+        value={
+          status.latestSession ? <Session date={status.latestSession} /> : <Text text="None yet" />
+        }
+        note={
+          status.firstSession ? (
+            <>
+              since <Session date={status.firstSession} />
+            </>
+          ) : undefined
+        }
       />
       <Tile
         label="Gaps flagged"

@@ -13,7 +13,7 @@ export interface LayoutProps {
   assets: AssetPaths;
   /** When the page was made. */
   now: Date;
-  /** Makes the browser load the page again after so many seconds. */
+  /** Makes the browser load the page again after so many seconds, instead of polling parts. */
   reloadSeconds?: number;
   children: JSX.Element;
 }
@@ -32,9 +32,41 @@ export function Time({ at, seconds }: { at: Date; seconds?: boolean }): JSX.Elem
   );
 }
 
+/** A session, 'YYYY-MM-DD'. */
+export function Session({ date }: { date: string }): JSX.Element {
+  return (
+    <time datetime={date} safe>
+      {date}
+    </time>
+  );
+}
+
+/** A link that works by itself; it fetches less where the page is polled. */
+function Refresh({ isPolled }: { isPolled: boolean }): JSX.Element {
+  if (!isPolled) {
+    return (
+      <a class="button primary" href="/dashboard">
+        Refresh
+      </a>
+    );
+  }
+  return (
+    <a
+      class="button primary"
+      href="/dashboard"
+      hx-get="/dashboard/status"
+      hx-target="#status"
+      hx-swap="innerMorph"
+    >
+      Refresh
+    </a>
+  );
+}
+
 /** The frame of every page: no inline script, no inline style, nothing from another host. */
 export function Layout(props: LayoutProps): JSX.Element {
   const { title, version, assets, now, reloadSeconds, children } = props;
+  const isPolled = reloadSeconds === undefined;
   return (
     <html lang="en">
       <head>
@@ -42,14 +74,16 @@ export function Layout(props: LayoutProps): JSX.Element {
         <meta name="viewport" content="width=device-width, initial-scale=1" />
         <meta name="color-scheme" content="light dark" />
         <meta name="htmx-config" content={HTMX_CONFIG} />
-        {reloadSeconds !== undefined ? (
-          <meta http-equiv="refresh" content={`${reloadSeconds}`} />
-        ) : null}
+        {isPolled ? null : <meta http-equiv="refresh" content={`${reloadSeconds}`} />}
         <title safe>{title}</title>
         <link rel="icon" type="image/svg+xml" href={assets.icon} />
         <link rel="stylesheet" href={assets.style} />
-        <script src={assets.htmx} defer></script>
-        <script src={assets.script} defer></script>
+        {isPolled ? (
+          <>
+            <script src={assets.htmx} defer></script>
+            <script src={assets.script} defer></script>
+          </>
+        ) : null}
       </head>
       <body>
         <header class="top">
@@ -63,15 +97,7 @@ export function Layout(props: LayoutProps): JSX.Element {
             Checked <Time at={now} seconds />
           </span>
           <nav class="actions" aria-label="Quick actions">
-            <a
-              class="button primary"
-              href="/dashboard"
-              hx-get="/dashboard/status"
-              hx-target="#status"
-              hx-swap="innerMorph"
-            >
-              Refresh
-            </a>
+            <Refresh isPolled={isPolled} />
             <a class="button" href="/docs">
               API docs
             </a>

@@ -133,7 +133,10 @@ function parseQuery(query: HistoricalQuery): BarsQuery {
     );
   }
   if (query.adjustment !== undefined && query.adjustment !== 'raw') {
-    throw new InputError('adjustment must be raw: bars are served as they were traded', 'adjustment');
+    throw new InputError(
+      'adjustment must be raw: bars are served as they were traded',
+      'adjustment',
+    );
   }
   if (query.format !== undefined && query.format !== 'json' && query.format !== 'csv') {
     throw new InputError('format must be json or csv', 'format');
@@ -163,7 +166,8 @@ async function historical(
   const question = parseQuery(query);
   const symbol = await findSymbol(context, text);
   const answer = await context.bars.select(symbol, question);
-  if (answer.count === 0) return Response.json(await explainEmpty(context, symbol, question, answer));
+  if (answer.count === 0)
+    return Response.json(await explainEmpty(context, symbol, question, answer));
   if (query.format === 'csv') return csvResponse(answer, request);
   return sendAnswer(answer, request, 'application/json');
 }

@@ -59,7 +59,11 @@ function toProblem(code: string | number, error: unknown): Problem {
     return describeValidation(error as ValidationError);
   }
   if (code === 'NOT_FOUND') {
-    return { status: 404, code: 'not_found', message: 'there is nothing at this address; see /docs' };
+    return {
+      status: 404,
+      code: 'not_found',
+      message: 'there is nothing at this address; see /docs',
+    };
   }
   if (code === 'PARSE') return { status: 400, code: 'malformed', message: 'the body is malformed' };
   if (isDatabaseAway(error)) {
@@ -77,24 +81,27 @@ function toProblem(code: string | number, error: unknown): Problem {
  * leaves: what is not known to be safe becomes "internal" and is logged instead.
  */
 export function errorPlugin(log: (message: string, fields: object) => void) {
-  return new Elysia({ name: 'errors' }).onError({ as: 'global' }, ({ code, error, request, set }) => {
-    const problem = toProblem(code, error);
-    const id = requestId(request);
-    if (problem.status >= 500) {
-      const { pathname } = new URL(request.url);
-      const stack = problem.status === 500 && error instanceof Error ? error.stack : undefined;
-      log(errorMessage(error), { request_id: id, path: pathname, stack });
-    }
-    const { status, message, field } = problem;
-    const body: ErrorBody = {
-      error: { code: problem.code, message, ...(field !== undefined && { field }) },
-      request_id: id,
-    };
-    set.headers['x-request-id'] = id;
-    if (status === 503) set.headers['retry-after'] = '2';
-    return Response.json(body, {
-      status,
-      headers: { 'x-request-id': id, ...(status === 503 && { 'retry-after': '2' }) },
-    });
-  });
+  return new Elysia({ name: 'errors' }).onError(
+    { as: 'global' },
+    ({ code, error, request, set }) => {
+      const problem = toProblem(code, error);
+      const id = requestId(request);
+      if (problem.status >= 500) {
+        const { pathname } = new URL(request.url);
+        const stack = problem.status === 500 && error instanceof Error ? error.stack : undefined;
+        log(errorMessage(error), { request_id: id, path: pathname, stack });
+      }
+      const { status, message, field } = problem;
+      const body: ErrorBody = {
+        error: { code: problem.code, message, ...(field !== undefined && { field }) },
+        request_id: id,
+      };
+      set.headers['x-request-id'] = id;
+      if (status === 503) set.headers['retry-after'] = '2';
+      return Response.json(body, {
+        status,
+        headers: { 'x-request-id': id, ...(status === 503 && { 'retry-after': '2' }) },
+      });
+    },
+  );
 }

@@ -111,8 +111,8 @@ async function fragment(context: AppContext, request: Request): Promise<Response
 
 const EDITIONS: Record<AppContext['edition'], string> = {
   plain: 'PostgreSQL (plain)',
-  'timescale-apache': 'TimescaleDB (Apache edition)',
-  'timescale-community': 'TimescaleDB (Community edition)',
+  'timescale-apache': 'TimescaleDB (Apache)',
+  'timescale-community': 'TimescaleDB (Community)',
 };
 
 async function collect(
@@ -266,7 +266,7 @@ function judgeFreshness(facts: Facts): Verdict | undefined {
   }
   const stale = all.filter(({ word }) => word === 'Stale').length;
   if (stale > 0) {
-    return attention(`${symbols(stale)} lag behind the others. Catch up with:`, [BACKFILL]);
+    return attention(`Behind the others: ${symbols(stale)}. Catch up with:`, [BACKFILL]);
   }
   if (!isStopped) return undefined;
   const sentence =

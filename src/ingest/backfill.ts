@@ -268,9 +268,8 @@ class BackfillRun {
   }
 
   async #closeFailed(error: unknown): Promise<void> {
-    const state = this.#abort.signal.aborted && !(error instanceof ProviderError)
-      ? 'interrupted'
-      : 'failed';
+    const state =
+      this.#abort.signal.aborted && !(error instanceof ProviderError) ? 'interrupted' : 'failed';
     try {
       await this.#saveProgress();
       await finishRun(this.context.database.write, this.#runId, state, errorMessage(error));
@@ -328,10 +327,7 @@ class BackfillRun {
     this.#advance(instrument.symbol, 1);
   }
 
-  async #askRange(
-    task: RangeTask,
-    described: ReadonlyMap<number, number | null>,
-  ): Promise<void> {
+  async #askRange(task: RangeTask, described: ReadonlyMap<number, number | null>): Promise<void> {
     const { calendar } = this.context;
     const entitled = this.#entitledFrom;
     if (entitled !== null && task.firstDay < entitled) {
@@ -363,10 +359,7 @@ class BackfillRun {
     }
   }
 
-  async #fetchRange(
-    task: RangeTask,
-    described: ReadonlyMap<number, number | null>,
-  ): Promise<void> {
+  async #fetchRange(task: RangeTask, described: ReadonlyMap<number, number | null>): Promise<void> {
     const { instrument, firstDay, lastDay } = task;
     const answer = await this.context.provider.fetchBars(
       {

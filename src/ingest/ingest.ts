@@ -182,7 +182,7 @@ function describeBar(bars: BarColumns, row: number): string {
   return `${session} open,high,low,close,volume=${values.join(',')}`;
 }
 
-/** True when `next` says nothing else than `old`; a vwap or count that is not given says nothing. */
+/** True when `next` says nothing new; a vwap or count that is not given says nothing. */
 function isSameBar(old: BarColumns, i: number, next: BarColumns, j: number): boolean {
   return (
     old.open[i] === next.open[j] &&

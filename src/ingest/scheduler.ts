@@ -1,9 +1,9 @@
 import { errorMessage } from '../errors.ts';
 import { type Lease, leaseLock, selectLastScheduled } from '../store/jobs.ts';
 import {
+  BackfillBusyError,
   type BackfillContext,
   type BackfillProgress,
-  BackfillBusyError,
   type BackfillReport,
   runBackfill,
 } from './backfill.ts';
@@ -49,106 +49,134 @@ export function lastDue(nowMs: number, hour: number, minute: number): Date {
  * is caught up at once. The backfill's own lock keeps two from ever running together.
  */
 export function startScheduler(context: BackfillContext, options: SchedulerOptions): Scheduler {
-  const abort = new AbortController();
-  let lease: Lease | undefined;
-  let timer: Timer | undefined;
-  let retries = 0;
-  let running: Promise<void> = Promise.resolve();
-  let isCaughtUp = false;
-  const { promise: caughtUp, resolve: markCaughtUp } = Promise.withResolvers<void>();
+  const nightly = new NightlyScheduler(context, options);
+  void nightly.lead();
+  return {
+    state: () => nightly.state(),
+    nextRun: () => nightly.nextRun(),
+    tick: () => nightly.tick(),
+    caughtUp: nightly.caughtUp.promise,
+    stop: () => nightly.stop(),
+  };
+}
 
-  const lead = async (): Promise<void> => {
-    if (abort.signal.aborted) return;
+class NightlyScheduler {
+  readonly caughtUp = Promise.withResolvers<void>();
+  readonly #abort = new AbortController();
+  #lease: Lease | undefined;
+  #timer: Timer | undefined;
+  #retries = 0;
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(
+    readonly context: BackfillContext,
+    readonly options: SchedulerOptions,
+  ) {}
+
+  state(): SchedulerState {
+    if (this.#abort.signal.aborted) return 'stopped';
+    return this.#lease ? 'running' : 'standby';
+  }
+
+  nextRun(): Date | null {
+    if (this.#abort.signal.aborted) return null;
+    const { hour, minute } = this.options;
+    return new Date(lastDue(this.context.now(), hour, minute).getTime() + DAY_MS);
+  }
+
+  /** Tries to take the lead, again and again; the leader first catches up. */
+  async lead(): Promise<void> {
+    if (this.#abort.signal.aborted) return;
+    let lease: Lease | undefined;
     try {
-      lease = await leaseLock(context.database.url, 'scheduler');
+      lease = await leaseLock(this.context.database.url, 'scheduler');
     } catch (error) {
-      context.log('WARNING', `cannot take the lead: ${errorMessage(error)}`);
+      this.context.log('WARNING', `cannot take the lead: ${errorMessage(error)}`);
     }
-    if (abort.signal.aborted) return void (await lease?.release());
-    if (!lease) {
-      // Another process leads and catches up; it is not ours to wait for.
-      finishCatchUp();
-      timer = setTimeout(() => void lead(), LEAD_RETRY_MS);
+    if (this.#abort.signal.aborted) {
+      await lease?.release();
       return;
     }
-    const held = lease;
-    held.lost.addEventListener('abort', () => {
-      if (lease !== held) return;
-      lease = undefined;
-      context.log('WARNING', 'lost the lead with the connection to the database');
-      held.release().catch((error) => context.log('WARNING', errorMessage(error)));
-      timer = setTimeout(() => void lead(), LEAD_RETRY_MS);
+    if (!lease) {
+      // Another process leads and catches up; it is not ours to wait for.
+      this.caughtUp.resolve();
+      this.#timer = setTimeout(() => void this.lead(), LEAD_RETRY_MS);
+      return;
+    }
+    this.#hold(lease);
+    await this.#enqueue(() => this.#catchUp());
+    this.caughtUp.resolve();
+  }
+
+  #hold(lease: Lease): void {
+    this.#lease = lease;
+    lease.lost.addEventListener('abort', () => {
+      if (this.#lease !== lease) return;
+      this.#lease = undefined;
+      this.context.log('WARNING', 'lost the lead with the connection to the database');
+      lease.release().catch((error) => this.context.log('WARNING', errorMessage(error)));
+      this.#timer = setTimeout(() => void this.lead(), LEAD_RETRY_MS);
     });
-    await enqueue(catchUp);
-    finishCatchUp();
-  };
+  }
 
-  const finishCatchUp = () => {
-    if (isCaughtUp) return;
-    isCaughtUp = true;
-    markCaughtUp();
-  };
-
-  const enqueue = (job: () => Promise<void>): Promise<void> => {
-    running = running.then(job).catch((error) => {
-      context.log('ERROR', `the scheduler: ${errorMessage(error)}`);
+  #enqueue(job: () => Promise<void>): Promise<void> {
+    this.#running = this.#running.then(job).catch((error) => {
+      this.context.log('ERROR', `the scheduler: ${errorMessage(error)}`);
     });
-    return running;
-  };
+    return this.#running;
+  }
 
-  const catchUp = async () => {
-    const due = lastDue(context.now(), options.hour, options.minute);
-    const last = await selectLastScheduled(context.database.read, 'backfill');
+  async #catchUp(): Promise<void> {
+    const { hour, minute } = this.options;
+    const due = lastDue(this.context.now(), hour, minute);
+    const last = await selectLastScheduled(this.context.database.read, 'backfill');
     if (last !== undefined && last.getTime() >= due.getTime()) return;
-    await night(last === undefined ? 'start' : 'catch-up', due);
-  };
+    await this.#night(last === undefined ? 'start' : 'catch-up', due);
+  }
 
-  const night = async (origin: 'start' | 'catch-up' | 'schedule', due: Date) => {
-    if (abort.signal.aborted) return;
+  async #night(origin: 'start' | 'catch-up' | 'schedule', due: Date): Promise<void> {
+    const { context, options } = this;
+    const signal = this.#abort.signal;
+    if (signal.aborted || !this.#lease) return;
     try {
       const report = await runBackfill(context, {
         firstSession: options.firstSession(),
         origin,
         scheduledFor: due,
-        signal: lease ? AbortSignal.any([abort.signal, lease.lost]) : abort.signal,
+        signal: AbortSignal.any([signal, this.#lease.lost]),
         onProgress: options.onProgress,
       });
       options.onReport?.(report);
-      retries = 0;
+      this.#retries = 0;
       if (report.failures.length > 0) {
         context.log('WARNING', `${report.failures.length} symbols failed`, {
           failures: report.failures.slice(0, 10),
         });
       }
     } catch (error) {
-      if (abort.signal.aborted) return;
+      if (signal.aborted) return;
       context.log('ERROR', `the nightly backfill failed: ${errorMessage(error)}`);
-      if (!(error instanceof BackfillBusyError) && ++retries > RETRIES_MAX) return;
-      timer = setTimeout(() => void enqueue(() => night('catch-up', due)), RETRY_MS);
+      if (!(error instanceof BackfillBusyError) && ++this.#retries > RETRIES_MAX) return;
+      const retry = () => this.#enqueue(() => this.#night('catch-up', due));
+      this.#timer = setTimeout(() => void retry(), RETRY_MS);
     }
-  };
+  }
 
-  void lead();
-  return {
-    state: () => (abort.signal.aborted ? 'stopped' : lease ? 'running' : 'standby'),
-    nextRun: () => {
-      if (abort.signal.aborted) return null;
-      return new Date(lastDue(context.now(), options.hour, options.minute).getTime() + DAY_MS);
-    },
-    tick: async () => {
-      if (!lease) return;
-      const due = lastDue(context.now() + 60_000, options.hour, options.minute);
-      await enqueue(() => night('schedule', due));
-    },
-    caughtUp,
-    stop: async () => {
-      abort.abort(new Error('marketd is stopping'));
-      clearTimeout(timer);
-      await running;
-      const held = lease;
-      lease = undefined;
-      await held?.release();
-      finishCatchUp();
-    },
-  };
+  /** The hour has come. Cron may be early by a little, hence the minute. */
+  async tick(): Promise<void> {
+    if (!this.#lease) return;
+    const { hour, minute } = this.options;
+    const due = lastDue(this.context.now() + 60_000, hour, minute);
+    await this.#enqueue(() => this.#night('schedule', due));
+  }
+
+  async stop(): Promise<void> {
+    this.#abort.abort(new Error('marketd is stopping'));
+    clearTimeout(this.#timer);
+    await this.#running;
+    const lease = this.#lease;
+    this.#lease = undefined;
+    await lease?.release();
+    this.caughtUp.resolve();
+  }
 }

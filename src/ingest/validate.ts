@@ -11,7 +11,7 @@ import type { Calendar } from '../model/session.ts';
 
 /** What can explain a gap: the splits and dividends of one instrument, by ex-date. */
 export interface GapCauses {
-  /** New shares for one old, by ex-date (days since 1970-01-01). Several of a day are multiplied. */
+  /** New shares for one old by ex-date (days since 1970-01-01); several of a day multiplied. */
   splitRatio: ReadonlyMap<number, number>;
   /** Cash for one share, in the bar's own (raw) units, by ex-date. Several of a day are added. */
   dividendCash: ReadonlyMap<number, number>;

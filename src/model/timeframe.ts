@@ -22,7 +22,8 @@ export function bucketEnd(start: number, timeframe: DailyTimeframe): number {
   if (timeframe === '1d') return start + 1;
   if (timeframe === '1w') return start + 7;
   const [year, month] = toDate(start).split('-').map(Number);
-  const next = month === 12 ? `${year + 1}-01-01` : `${year}-${String(month + 1).padStart(2, '0')}-01`;
+  const next =
+    month === 12 ? `${year + 1}-01-01` : `${year}-${String(month + 1).padStart(2, '0')}-01`;
   return toDay(next);
 }
 

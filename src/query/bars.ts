@@ -52,7 +52,10 @@ class ByteLru<Value> {
   readonly #entries = new Map<string, { value: Value; bytes: number }>();
   bytes = 0;
 
-  constructor(readonly bytesMax: number) {}
+  constructor(
+    readonly bytesMax: number,
+    readonly onDelete: (value: Value) => void = () => {},
+  ) {}
 
   get size(): number {
     return this.#entries.size;
@@ -82,6 +85,7 @@ class ByteLru<Value> {
     if (!entry) return;
     this.bytes -= entry.bytes;
     this.#entries.delete(key);
+    this.onDelete(entry.value);
   }
 
   clear(): void {
@@ -116,8 +120,11 @@ export class BarReader {
     readonly calendar: Calendar,
     cacheBytes: number,
   ) {
-    this.#blocks = new ByteLru(cacheBytes * (1 - ANSWER_SHARE));
     this.#answers = new ByteLru(cacheBytes * ANSWER_SHARE);
+    // An answer never outlives its block: a change that drops the block must find all of them.
+    this.#blocks = new ByteLru(cacheBytes * (1 - ANSWER_SHARE), ({ answers }) => {
+      for (const key of answers) this.#answers.delete(key);
+    });
   }
 
   stats(): CacheStats {
@@ -138,29 +145,25 @@ export class BarReader {
       this.#answers.clear();
       return;
     }
-    for (const id of instrumentIds) {
-      const cached = this.#blocks.get(String(id));
-      for (const key of cached?.answers ?? []) this.#answers.delete(key);
-      this.#blocks.delete(String(id));
-    }
+    for (const id of instrumentIds) this.#blocks.delete(String(id));
   }
 
   /** The answer to a query, from memory when it can be. */
   async select(symbol: ResolvedSymbol, query: BarsQuery): Promise<BarsAnswer> {
     const { timeframe, startDay, endDay, minScore, validatedOnly } = query;
-    const question =
-      `${timeframe} ${startDay} ${endDay} ${minScore} ${validatedOnly ? 1 : 0} ${symbol.symbol}`;
+    const question = `${timeframe} ${startDay} ${endDay} ${minScore} ${validatedOnly ? 1 : 0} ${symbol.symbol}`;
     const key = `${symbol.instrumentId} ${question}`;
     const known = this.isTrusted ? this.#answers.get(key) : undefined;
+    const id = String(symbol.instrumentId);
     if (known) {
       this.#hits++;
+      this.#blocks.get(id); // used just now, so that it is not forgotten before its answers
       return known;
     }
-    const generation = this.#generation;
     const cached = await this.#block(symbol);
     const answer = makeAnswer(cached, query, question, this.calendar);
     // An answer that was asked for is likely to be asked for again: a second memcpy is saved.
-    if (this.isTrusted && generation === this.#generation && cached.answers.size < 64) {
+    if (this.isTrusted && this.#blocks.get(id) === cached && cached.answers.size < 64) {
       this.#answers.set(key, answer, answer.body.length + 512);
       cached.answers.add(key);
     }
@@ -195,7 +198,8 @@ export class BarReader {
   async #load(target: ResolvedSymbol): Promise<CachedBlock> {
     const generation = this.#generation;
     const block = await selectBarBlock(this.sql, target);
-    const tag = Bun.hash.xxHash3(block.encoded).toString(36);
+    const providers = Bun.hash.xxHash3(block.providers.join());
+    const tag = Bun.hash.xxHash3(block.encoded, providers).toString(36);
     const cached = { block, tag, answers: new Set<string>() };
     if (this.isTrusted && generation === this.#generation) {
       this.#blocks.set(String(target.instrumentId), cached, block.bytes);
@@ -351,6 +355,7 @@ function rollRows(
     const flags = members.reduce((all, row) => all | block.flags[row], 0);
     const start = bucketStart(bars.session[i], timeframe);
     const whole = calendar.sessions(start, bucketEnd(start, timeframe) - 1);
+    const held = members.filter((row) => calendar.isSession(block.session[row]));
     return {
       time: toApiTime(start),
       symbol: block.symbol,
@@ -368,7 +373,7 @@ function rollRows(
       is_final: members.every((_, j) => isFinal[starts[i] + j]),
       flags: flagNames(flags),
       sessions: members.length,
-      partial: members.length < whole.length,
+      partial: held.length < whole.length,
     };
   });
 }

@@ -66,6 +66,30 @@ export async function selectWarehouseStatus(sql: AnySql): Promise<WarehouseStatu
   };
 }
 
+export interface ServerFacts {
+  version: string;
+  isReplica: boolean;
+  /** The server's clock, epoch seconds. */
+  clockSeconds: number;
+  /** True when TimescaleDB could be created in this database. */
+  hasTimescale: boolean;
+}
+
+export async function selectServerFacts(sql: AnySql): Promise<ServerFacts> {
+  const [row] = await sql<
+    { version: string; recovery: boolean; clock: number; timescale: boolean }[]
+  >`
+    select current_setting('server_version') as version, pg_is_in_recovery() as recovery,
+           extract(epoch from clock_timestamp())::float8 as clock,
+           exists (select from pg_available_extensions where name = 'timescaledb') as timescale`;
+  return {
+    version: row.version,
+    isReplica: row.recovery,
+    clockSeconds: row.clock,
+    hasTimescale: row.timescale,
+  };
+}
+
 /** Remembers the status until a change is announced; asks each time while changes may be missed. */
 export class StatusReader {
   #known: WarehouseStatus | undefined;

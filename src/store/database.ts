@@ -67,8 +67,10 @@ export function openPool(url: string, options: PoolOptions = {}): Sql {
     onclose: options.onclose,
     onnotify: options.onnotify,
   };
-  return postgres(address, settings as postgres.Options<Record<string, postgres.PostgresType>>) as
-    unknown as Sql;
+  return postgres(
+    address,
+    settings as postgres.Options<Record<string, postgres.PostgresType>>,
+  ) as unknown as Sql;
 }
 
 /** Splits the socket folder off a URL. @throws InputError */

@@ -196,10 +196,13 @@ export async function selectRuns(sql: AnySql, limit: number, job?: string): Prom
   }));
 }
 
-/** When the newest scheduled run that ended well was meant to start; undefined before the first. */
+/**
+ * When the newest scheduled run that came to its end was meant to start; undefined before the
+ * first. Single symbols may have failed in it; a run that was cut short does not count.
+ */
 export async function selectLastScheduled(sql: AnySql, job: string): Promise<Date | undefined> {
   const [row] = await sql<{ scheduled_for: Date | null }[]>`
     select max(scheduled_for) as scheduled_for from job_runs
-    where job = ${job} and state in ('succeeded', 'failed')`;
+    where job = ${job} and (state = 'succeeded' or (state = 'failed' and done >= total))`;
   return row?.scheduled_for ?? undefined;
 }

@@ -173,7 +173,8 @@ async function upsertRules(tx: Transaction): Promise<void> {
     insert into quality_rules (bit, name, message, is_failure, deduction)
     select * from unnest(
       ${rules.map((r) => r.bit)}::int[], ${rules.map((r) => r.name)}::text[],
-      ${rules.map((r) => r.message)}::text[], ${rules.map((r) => String(r.isFailure))}::text[]::bool[],
+      ${rules.map((r) => r.message)}::text[],
+      ${rules.map((r) => String(r.isFailure))}::text[]::bool[],
       ${rules.map((r) => r.deduction)}::float8[])
     on conflict (bit) do update set name = excluded.name, message = excluded.message,
       is_failure = excluded.is_failure, deduction = excluded.deduction

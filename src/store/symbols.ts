@@ -164,3 +164,9 @@ export async function upsertDescriptions(
       as d(id, name, exchange, type, listed, delisted)
     where i.instrument_id = d.id`;
 }
+
+/** True when the warehouse knows any instrument at all. */
+export async function hasInstruments(sql: AnySql): Promise<boolean> {
+  const [row] = await sql<{ any: boolean }[]>`select exists (select from instruments) as any`;
+  return row.any;
+}
