@@ -22,8 +22,24 @@ export const DEFAULT_SYMBOLS = [
 ];
 
 const LEVELS = ['DEBUG', 'INFO', 'WARNING', 'ERROR'] as const;
-const integer = (min: number, max: number) => z.coerce.number().int().min(min).max(max);
-const fraction = z.coerce.number().min(0).max(1);
+
+/** A number that is said to be wrong in one sentence, whatever is wrong with it. */
+const number = (what: string, isAllowed: (value: number) => boolean) =>
+  z
+    .string()
+    .transform((text) => (/^[-+.\deE]+$/.test(text) ? Number(text) : Number.NaN))
+    .refine((value) => Number.isFinite(value) && isAllowed(value), `must be ${what}`);
+
+const integer = (min: number, max: number) =>
+  number(
+    `a whole number from ${min} to ${max}`,
+    (value) => Number.isInteger(value) && value >= min && value <= max,
+  );
+const fraction = number('a number from 0 to 1', (value) => value >= 0 && value <= 1);
+const positive = number('a number above 0', (value) => value > 0);
+const multiple = number('a number from 1 on', (value) => value >= 1);
+const choice = <const T extends string>(...allowed: T[]) =>
+  z.enum(allowed, `must be one of ${allowed.join(', ')}`);
 
 /**
  * Every setting: key = environment variable, value = what is allowed and the default. Each secret
@@ -34,7 +50,9 @@ const Settings = z.object({
   MARKETD_DATA_DIR: z.string().optional(),
   XDG_DATA_HOME: z.string().optional(),
   POLYGON_API_KEY: z.string().min(1).optional(),
-  POLYGON_BASE_URL: z.url({ protocol: /^https?$/ }).default('https://api.massive.com'),
+  POLYGON_BASE_URL: z
+    .url({ protocol: /^https?$/, error: 'must be a URL that begins with http:// or https://' })
+    .default('https://api.massive.com'),
   POLYGON_REQUESTS_PER_MINUTE: integer(1, 60_000).default(5),
   POLYGON_TIMEOUT_MS: integer(100, 600_000).default(30_000),
   API_HOST: z.string().default('127.0.0.1'),
@@ -43,7 +61,7 @@ const Settings = z.object({
     .string()
     .toUpperCase()
     .transform((level) => (level === 'WARN' ? 'WARNING' : level))
-    .pipe(z.enum(LEVELS))
+    .pipe(choice(...LEVELS))
     .default('INFO'),
   BACKFILL_SCHEDULE_HOUR: integer(0, 23).default(2),
   BACKFILL_SCHEDULE_MINUTE: integer(0, 59).default(0),
@@ -52,18 +70,19 @@ const Settings = z.object({
   PUBLISH_DELAY_MINUTES: integer(0, 1440).default(60),
   SYMBOLS: z
     .string()
-    .transform((list) => list.split(/[\s,]+/).filter(Boolean))
+    .transform((list) => [...new Set(list.split(/[\s,]+/).filter(Boolean))])
+    .refine((list) => list.length > 0, 'must name a symbol, or several with commas between them')
     .default(DEFAULT_SYMBOLS),
   JOURNAL_STREAM: z.string().optional(),
-  SCHEDULER: z.enum(['on', 'off']).default('on'),
-  AUTH: z.enum(['on', 'off']).default('on'),
+  SCHEDULER: choice('on', 'off').default('on'),
+  AUTH: choice('on', 'off').default('on'),
   DEMO_SEED: integer(0, 2_147_483_647).default(20_260_101),
   CACHE_MEGABYTES: integer(0, 65_536).default(96),
   DATABASE_CONNECTIONS: integer(2, 200).default(6),
   QUALITY_GAP_FRACTION: fraction.default(0.1),
-  QUALITY_EXTREME_MOVE: z.coerce.number().positive().default(5),
-  QUALITY_SPIKE_MULTIPLE: z.coerce.number().min(1).default(10),
-  QUALITY_NEWS_MULTIPLE: z.coerce.number().min(1).default(2),
+  QUALITY_EXTREME_MOVE: positive.default(5),
+  QUALITY_SPIKE_MULTIPLE: multiple.default(10),
+  QUALITY_NEWS_MULTIPLE: multiple.default(2),
   QUALITY_DROUGHT_FRACTION: fraction.default(0.1),
 });
 
@@ -89,7 +108,12 @@ export function parseConfig(environment: Record<string, string | undefined>): Co
   }
   const parsed = Settings.safeParse(values);
   if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
+  const problems = parsed.error.issues.map(({ path, message }) => {
+    const key = path.join('.');
+    // A secret is not repeated, not even a wrong one.
+    const isSecret = (SECRETS as readonly string[]).includes(key);
+    return isSecret ? `${key} ${message}` : `${key} is ${JSON.stringify(values[key])}: ${message}`;
+  });
   throw new InputError(`configuration is wrong: ${problems.join('; ')}`);
 }
 
@@ -125,6 +149,6 @@ export function describeConfig(config: Config): Record<string, string> {
 /** A database URL without its password. */
 export function maskUrl(url: string): string {
   return url
-    .replace(/(:\/\/[^:/@]*:)[^@]*@/, '$1********@')
+    .replace(/(:\/\/[^:/@]*:).*@/, '$1********@')
     .replace(/(password=)[^&\s]*/gi, '$1********');
 }

@@ -113,17 +113,44 @@ function parseDate(text: string, field: 'start' | 'end'): number {
   );
 }
 
+/** What a parameter given twice means is anybody's guess: it is not answered. */
+function refuseRepeated(request: Request): void {
+  const names = new Set<string>();
+  for (const name of new URL(request.url).searchParams.keys()) {
+    if (names.has(name)) {
+      const shown = name.slice(0, 40);
+      throw new InputError(`${shown} is given more than once: give it once`, shown);
+    }
+    names.add(name);
+  }
+}
+
+const TRUE = ['true', '1', 'yes', 'on', 't', 'y'];
+const FALSE = ['false', '0', 'no', 'off', 'f', 'n'];
+
+/** Also as Python writes it (True) and in the other words that the replaced API took. */
+function parseFlag(text: string): boolean {
+  const word = text.toLowerCase();
+  if (TRUE.includes(word)) return true;
+  if (FALSE.includes(word)) return false;
+  throw new InputError(
+    `validated_only is ${JSON.stringify(text.slice(0, 40))}: it must be true or false`,
+    'validated_only',
+  );
+}
+
 interface HistoricalQuery {
   start: string;
   end: string;
   timeframe?: string;
-  validated_only?: boolean;
+  validated_only?: string;
   min_quality?: number;
   adjustment?: string;
   format?: string;
 }
 
-function parseQuery(query: HistoricalQuery): BarsQuery {
+function parseQuery(query: HistoricalQuery, request: Request): BarsQuery {
+  refuseRepeated(request);
   const timeframe = query.timeframe ?? '1d';
   if (!isDailyTimeframe(timeframe)) {
     throw new InputError(
@@ -150,7 +177,7 @@ function parseQuery(query: HistoricalQuery): BarsQuery {
   if (least !== undefined && !(least >= 0 && least <= 1)) {
     throw new InputError(`min_quality is ${least}: it must be a number from 0 to 1`, 'min_quality');
   }
-  const validatedOnly = query.validated_only ?? true;
+  const validatedOnly = parseFlag(query.validated_only ?? 'true');
   const minScore = validatedOnly
     ? Math.max(VALIDATED_SCORE, least ?? VALIDATED_SCORE)
     : (least ?? 0);
@@ -163,12 +190,13 @@ async function historical(
   query: HistoricalQuery,
   request: Request,
 ): Promise<Response> {
-  const question = parseQuery(query);
+  const question = parseQuery(query, request);
   const symbol = await findSymbol(context, text);
   const answer = await context.bars.select(symbol, question);
-  if (answer.count === 0)
-    return Response.json(await explainEmpty(context, symbol, question, answer));
   if (query.format === 'csv') return csvResponse(answer, request);
+  if (answer.count === 0) {
+    return Response.json(await explainEmpty(context, symbol, question, answer));
+  }
   return sendAnswer(answer, request, 'application/json');
 }
 
@@ -280,7 +308,7 @@ function csvResponse(answer: BarsAnswer, request: Request): Response {
       return Array.isArray(value) ? value.join(' ') : (value ?? '');
     }).join(','),
   );
-  const body = new TextEncoder().encode(`${CSV_COLUMNS.join(',')}\n${lines.join('\n')}\n`);
+  const body = new TextEncoder().encode(`${[CSV_COLUMNS.join(','), ...lines].join('\n')}\n`);
   const etag = `${answer.etag.slice(0, -1)}-csv"`;
   const csv = { ...answer, body, etag, compressed: new Map<string, Uint8Array>() };
   return sendAnswer(csv, request, 'text/csv; charset=utf-8');

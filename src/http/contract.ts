@@ -317,7 +317,10 @@ export const historical = {
       t.String({ description: `one of ${DAILY_TIMEFRAMES.join(', ')}`, default: '1d' }),
     ),
     validated_only: t.Optional(
-      t.BooleanString({ description: 'true or false: only bars that score at least 0.85' }),
+      t.String({
+        description: 'true or false (default true): only bars that score at least 0.85',
+        meaning: 'boolean',
+      }),
     ),
     min_quality: t.Optional(
       t.Numeric({ description: 'a number from 0 to 1: the least score (default 0.85)' }),

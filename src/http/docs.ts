@@ -1,5 +1,5 @@
 import { swagger } from '@elysiajs/swagger';
-import { Elysia } from 'elysia';
+import { Elysia, NotFoundError } from 'elysia';
 import icon from 'swagger-ui-dist/favicon-32x32.png' with { type: 'file' };
 import style from 'swagger-ui-dist/swagger-ui.css' with { type: 'file' };
 import script from 'swagger-ui-dist/swagger-ui-bundle.js' with { type: 'file' };
@@ -48,12 +48,19 @@ const text = (body: string, type: string) =>
  */
 export function docsRoutes(version: string, handle: (request: Request) => Promise<Response>) {
   let document: Promise<string> | undefined;
+  const own = new WeakSet<Request>();
   const makeDocument = async () => {
-    const raw = await handle(new Request(`http://localhost${RAW_PATH}`));
+    const request = new Request(`http://localhost${RAW_PATH}`);
+    own.add(request);
+    const raw = await handle(request);
     return JSON.stringify(cleanDocument(await raw.json()));
   };
   const hidden = { detail: { hide: true } };
   return new Elysia({ name: 'docs' })
+    .onRequest(({ request }) => {
+      if (!request.url.includes('/docs/_') || own.has(request)) return;
+      if (new URL(request.url).pathname.startsWith('/docs/_')) throw new NotFoundError();
+    })
     .use(
       swagger({
         path: '/docs/_page',

@@ -9,7 +9,15 @@ interface JsonObject {
 }
 
 /** Keywords of TypeBox and JSON Schema that OpenAPI 3.0 does not know. */
-const UNKNOWN_KEYS = new Set(['$id', '$schema', 'elysiaMeta', 'const', 'examples', 'error']);
+const UNKNOWN_KEYS = new Set([
+  '$id',
+  '$schema',
+  'elysiaMeta',
+  'const',
+  'examples',
+  'error',
+  'meaning',
+]);
 const CHILD_KEYS = new Set(['items', 'not', 'additionalProperties']);
 const LIST_KEYS = new Set(['anyOf', 'oneOf', 'allOf']);
 /** Formats with which Elysia marks the text half of a coercing union. */
@@ -34,6 +42,8 @@ export function cleanSchema(schema: Json | undefined): Json {
     else if (LIST_KEYS.has(key) && Array.isArray(value)) clean[key] = value.map(cleanSchema);
     else clean[key] = value;
   }
+  // Text that is parsed by the route itself, documented as what it stands for.
+  if (schema.meaning !== undefined) clean.type = schema.meaning;
   if (Array.isArray(schema.examples)) clean.example ??= schema.examples[0];
   if (schema.const !== undefined) {
     clean.enum = [schema.const];

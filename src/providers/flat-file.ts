@@ -288,7 +288,7 @@ class RowReader {
   #reject(line: string, cells: string[], layout: Layout, reason: string): void {
     const day = parseSession(cells[layout.session] ?? '');
     this.#rejected.push({
-      symbol: this.#fileSymbol ?? (cells[layout.symbol] ?? '').slice(0, 100),
+      symbol: this.#fileSymbol ?? (cells[layout.symbol] ?? '').trim().slice(0, 100),
       session: Number.isNaN(day) ? undefined : toDate(day),
       reason: `line ${this.#line}: ${reason}`,
       raw: line.slice(0, RAW_LENGTH_MAX),
@@ -450,8 +450,12 @@ function parseDigits(text: string): number {
  * in New York, and every tool that takes a date for a time writes it like this.
  */
 function dayOfInstant(ms: number): number {
-  return ms % DAY_MS === 0 ? ms / DAY_MS : newYorkDay(ms);
+  const day = ms % DAY_MS === 0 ? ms / DAY_MS : newYorkDay(ms);
+  return day >= FIRST_DAY && day <= LAST_DAY ? day : Number.NaN;
 }
+
+const FIRST_DAY = toDay('0000-01-01');
+const LAST_DAY = toDay('9999-12-31');
 
 /** 2015/3/20, 3/20/2015 and 3/20/15; two digits from 70 on are of the last century. */
 function parseSlashes([, first, second, third]: string[]): number {

@@ -79,14 +79,12 @@ export function makeHttpClient(options: HttpOptions): HttpClient {
     try {
       return parseReply(url, await send(url, options, signal), options, clock);
     } catch (error) {
-      signal?.throwIfAborted();
       return parseFailure(url, error, options);
     }
   }
 
   async function fetchJson(url: URL, signal?: AbortSignal): Promise<unknown> {
     for (let attempts = 1; ; attempts++) {
-      signal?.throwIfAborted();
       const outcome = await untilAborted(
         slots(() => attempt(url, signal)),
         signal,
@@ -126,7 +124,7 @@ async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefi
 // --------------------------------------------------------------------------- limits
 
 interface Limiter {
-  /** Waits for permission to send one request, first come first served. */
+  /** Waits for permission to send one request. */
   take(signal: AbortSignal | undefined): Promise<void>;
   /** Lets nobody send for so long. */
   pause(ms: number): void;
@@ -140,34 +138,18 @@ function makeLimiter(requestsPerMinute: number | undefined, clock: Clock): Limit
   const sent = new Float64Array(requestsPerMinute ?? 0).fill(Number.NEGATIVE_INFINITY);
   let next = 0;
   let pausedUntil = Number.NEGATIVE_INFINITY;
-  let last: Promise<void> = Promise.resolve();
-
-  async function wait(signal: AbortSignal | undefined): Promise<void> {
-    for (;;) {
-      signal?.throwIfAborted();
-      const isLimited = sent.length > 0;
-      const until = Math.max(pausedUntil, isLimited ? sent[next] + WINDOW_MS : pausedUntil);
-      const waitMs = until - clock.now();
-      if (!(waitMs > 0)) break;
-      await clock.sleep(waitMs, signal);
-    }
-    if (sent.length === 0) return;
-    sent[next] = clock.now();
-    next = (next + 1) % sent.length;
-  }
-
   return {
     async take(signal) {
-      const before = last;
-      const { promise, resolve } = Promise.withResolvers<void>();
-      last = promise;
-      try {
-        await untilAborted(before, signal);
-        await wait(signal);
-      } finally {
-        // Those behind an aborted request still wait for those before it.
-        before.then(resolve);
+      for (;;) {
+        signal?.throwIfAborted();
+        const oldest = sent.length > 0 ? sent[next] : Number.NEGATIVE_INFINITY;
+        const waitMs = Math.max(pausedUntil, oldest + WINDOW_MS) - clock.now();
+        if (!(waitMs > 0)) break;
+        await clock.sleep(waitMs, signal);
       }
+      if (sent.length === 0) return;
+      sent[next] = clock.now();
+      next = (next + 1) % sent.length;
     },
     pause(ms) {
       pausedUntil = Math.max(pausedUntil, clock.now() + ms);
@@ -222,7 +204,7 @@ async function send(
       status: response.status,
       retryAfter: response.headers.get('retry-after'),
       location: response.headers.get('location'),
-      body: await untilAborted(readBody(response, bodyBytesMax), abort.signal),
+      body: await readBody(response, bodyBytesMax),
     };
   } catch (error) {
     throw abort.signal.aborted ? abort.signal.reason : error;

@@ -1,6 +1,6 @@
 // https://massive.com/docs/rest/stocks (Massive was Polygon.io until 30 October 2025)
 import { z } from 'zod';
-import { ProviderError } from '../errors.ts';
+import { InputError, ProviderError } from '../errors.ts';
 import { type BarColumns, makeBars, pickBars, type RejectedRow } from '../model/bar.ts';
 import type { Dividend, Split } from '../model/corporate-action.ts';
 import { newYorkDay, toDate, toDay } from '../model/session.ts';
@@ -36,9 +36,18 @@ const VENDOR_HOSTS = ['api.massive.com', 'api.polygon.io'];
 const PAGES_MAX = 1_000;
 const RAW_LENGTH_MAX = 1_000;
 
-/** Polygon.io, now Massive: unadjusted daily bars, splits, dividends and the list of stocks. */
+/**
+ * Polygon.io, now Massive: unadjusted daily bars, splits, dividends and the list of stocks.
+ * @throws InputError when the key cannot be one.
+ */
 export function makePolygon(options: PolygonOptions): Provider {
   const { apiKey, requestsPerMinute, timeoutMs, clock = systemClock, log } = options;
+  if (!/^[\x21-\x7e]+$/.test(apiKey)) {
+    throw new InputError(
+      'the Polygon key is empty, or has spaces or other characters that no key has',
+      'POLYGON_API_KEY',
+    );
+  }
   const http = makeHttpClient({
     headers: { authorization: `Bearer ${apiKey}`, accept: 'application/json' },
     secrets: [apiKey],
@@ -48,7 +57,7 @@ export function makePolygon(options: PolygonOptions): Provider {
     clock,
     log,
   });
-  const api: Api = { http, baseUrl: options.baseUrl.replace(/\/+$/, ''), isDeprecated: new Set() };
+  const api: Api = { http, baseUrl: options.baseUrl.replace(/\/+$/, ''), missing: new Set() };
   const today = () => newYorkDay(clock.now());
   return {
     name: 'polygon',
@@ -79,7 +88,7 @@ interface Api {
   http: HttpClient;
   baseUrl: string;
   /** Endpoints that this host does not have: their predecessors are asked. */
-  isDeprecated: Set<string>;
+  missing: Set<string>;
 }
 
 // ------------------------------------------------------------------------- requests
@@ -94,7 +103,7 @@ function toUrl({ baseUrl }: Api, path: string, query: Record<string, string | un
 
 /** A symbol as a part of a path; '.' and '..' would name another path, whatever their encoding. */
 function toSegment(symbol: string): string {
-  if (!/^\.{0,2}$/.test(symbol)) return encodeURIComponent(symbol);
+  if (!/^\.{0,2}$/.test(symbol) && symbol.isWellFormed()) return encodeURIComponent(symbol);
   throw new ProviderError(`${JSON.stringify(symbol)} is no symbol`, 'bad_request');
 }
 
@@ -138,7 +147,7 @@ async function* fetchPages<T extends Page>(
 }
 
 function describeLoop(next: URL | undefined, seen: ReadonlySet<string>): string | undefined {
-  if (!next) return 'the next page is not on the same host';
+  if (!next) return 'the address of the next page is malformed or on another host';
   if (seen.has(next.href)) return 'the next page is one that was there before';
   return seen.size < PAGES_MAX ? undefined : `there are more than ${PAGES_MAX} pages`;
 }
@@ -208,7 +217,7 @@ function toRejected(symbol: unknown, session: unknown, reason: string, row: unkn
 
 /** The session a `t` falls on as a date; undefined when it is no time at all. */
 function toSession(t: unknown): string | undefined {
-  const isInstant = typeof t === 'number' && Math.abs(t) < 1e14;
+  const isInstant = typeof t === 'number' && t >= 0 && t < 1e14;
   return isInstant ? toDate(newYorkDay(t)) : undefined;
 }
 
@@ -241,7 +250,7 @@ async function fetchRange(
     }
     lastT = t;
     found.rows = found.rows.length === 0 ? rows : found.rows.concat(rows);
-    found.rejected.push(...rejected);
+    found.rejected = found.rejected.concat(rejected);
   }
   return toBars(symbol, found, range);
 }
@@ -333,13 +342,13 @@ async function fetchActions<Row extends { ticker: string }, Action>(
   query: ActionQuery,
   signal: AbortSignal | undefined,
 ): Promise<ActionsAnswer<Action>> {
-  if (!api.isDeprecated.has(endpoint.path)) {
+  if (!api.missing.has(endpoint.path)) {
     const order = { limit: '5000', sort: `${endpoint.dateField}.asc` };
     try {
-      return await fetchActionPages(api, endpoint, endpoint.path, { ...order }, query, signal);
+      return await fetchActionPages(api, endpoint, endpoint.path, order, query, signal);
     } catch (error) {
       if (!(error instanceof ProviderError) || error.kind !== 'not_found') throw error;
-      api.isDeprecated.add(endpoint.path);
+      api.missing.add(endpoint.path);
     }
   }
   const order = { limit: '1000', sort: endpoint.dateField, order: 'asc' };

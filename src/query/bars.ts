@@ -151,7 +151,8 @@ export class BarReader {
   /** The answer to a query, from memory when it can be. */
   async select(symbol: ResolvedSymbol, query: BarsQuery): Promise<BarsAnswer> {
     const { timeframe, startDay, endDay, minScore, validatedOnly } = query;
-    const question = `${timeframe} ${startDay} ${endDay} ${minScore} ${validatedOnly ? 1 : 0} ${symbol.symbol}`;
+    const parts = [timeframe, startDay, endDay, minScore, validatedOnly, symbol.symbol];
+    const question = parts.join(' ');
     const key = `${symbol.instrumentId} ${question}`;
     const known = this.isTrusted ? this.#answers.get(key) : undefined;
     const id = String(symbol.instrumentId);

@@ -137,24 +137,24 @@ export async function upsertBackfillResults(
         ${results.map((r) => r.unchanged)}::int[], ${results.map((r) => r.rejected)}::int[],
         ${results.map((r) => r.error)}::text[])
         as r(id, first, last, inserted, changed, unchanged, rejected, error)),
-    status as (
-      insert into instrument_status as s (instrument_id, timeframe, last_backfill_at,
-        last_backfill_ok)
-      select id, '1d', now(), error is null from result
-      on conflict (instrument_id, timeframe) do update set
-        last_backfill_at = excluded.last_backfill_at,
-        last_backfill_ok = excluded.last_backfill_ok)
-    insert into backfill_results as b (run_id, instrument_id, start_session, end_session, inserted,
-      changed, unchanged, rejected, ok, error)
-    select ${runId}, id, first, last, inserted, changed, unchanged, rejected, error is null, error
-    from result
-    on conflict (run_id, instrument_id) do update set
-      start_session = least(b.start_session, excluded.start_session),
-      end_session = greatest(b.end_session, excluded.end_session),
-      inserted = b.inserted + excluded.inserted, changed = b.changed + excluded.changed,
-      unchanged = b.unchanged + excluded.unchanged, rejected = b.rejected + excluded.rejected,
-      ok = b.ok and excluded.ok, error = coalesce(b.error, excluded.error),
-      ts_finished = excluded.ts_finished`;
+    stored as (
+      insert into backfill_results as b (run_id, instrument_id, start_session, end_session,
+        inserted, changed, unchanged, rejected, ok, error)
+      select ${runId}, id, first, last, inserted, changed, unchanged, rejected, error is null, error
+      from result
+      on conflict (run_id, instrument_id) do update set
+        start_session = least(b.start_session, excluded.start_session),
+        end_session = greatest(b.end_session, excluded.end_session),
+        inserted = b.inserted + excluded.inserted, changed = b.changed + excluded.changed,
+        unchanged = b.unchanged + excluded.unchanged, rejected = b.rejected + excluded.rejected,
+        ok = b.ok and excluded.ok, error = coalesce(b.error, excluded.error),
+        ts_finished = excluded.ts_finished
+      returning instrument_id, ok)
+    insert into instrument_status (instrument_id, timeframe, last_backfill_at, last_backfill_ok)
+    select instrument_id, '1d', now(), ok from stored
+    on conflict (instrument_id, timeframe) do update set
+      last_backfill_at = excluded.last_backfill_at,
+      last_backfill_ok = excluded.last_backfill_ok`;
 }
 
 interface RunRow extends RunCounts {

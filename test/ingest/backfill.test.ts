@@ -574,13 +574,14 @@ for (const edition of EDITIONS) {
       const bars = marketBars(['AAA', 'BBB'], FIRST, LAST);
       await using world = await openWorld(edition, { ...base, bars });
       const abort = new AbortController();
+      const before = Promise.withResolvers<void>();
       misbehaveFor(world.vendor(), {
-        '/ticker/BBB/range': (request, honest) => {
+        '/ticker/BBB/range': async (request, honest) => {
+          await before.promise;
           abort.abort(new Error('stopped by SIGTERM'));
           return misbehave.hang()(request, honest);
         },
       });
-      const before = Promise.withResolvers<void>();
       const run = world.backfill(['AAA', 'BBB'], {
         signal: abort.signal,
         onProgress: ({ current }) => {
@@ -590,10 +591,11 @@ for (const edition of EDITIONS) {
       expect(await rejection(run)).toMatchObject({ message: 'stopped by SIGTERM' });
       const [record] = await world.sql`select state, error from job_runs`;
       expect(record).toEqual({ state: 'interrupted', error: 'stopped by SIGTERM' });
+      expect(await countBars(world.sql, 'AAA')).toBe(SESSIONS);
       expect(await countBars(world.sql, 'BBB')).toBe(0);
       await world.replaceVendor({ bars });
       await world.backfill(['AAA', 'BBB']);
-      expect(await countBars(world.sql, 'AAA')).toBe(SESSIONS);
+      expect(barRequests(world.vendor()).some((line) => line.includes('/AAA/'))).toBe(false);
       expect(await countBars(world.sql, 'BBB')).toBe(SESSIONS);
       expect(await selectRunLines(world.sql)).toEqual([
         'command interrupted',

@@ -171,7 +171,7 @@ describe('files that users have', () => {
     expect(lines.filter((line) => line.includes(' 2024-07-01 '))).toHaveLength(1);
   });
 
-  test('505 symbols: every row is a bar or rejected, in constant memory', async () => {
+  test('505 symbols: every row is a bar or rejected', async () => {
     const path = shared('daily/sp500_5yr_2013_2018/all_stocks_5yr.csv');
     const expected = new Map<string, Iterator<VendorBar>>();
     for (const [symbol, list] of loadSp500()) {
@@ -345,7 +345,7 @@ describe('dates', () => {
     'n/a',
     '45331',
   ];
-  test.each([...none, '20241301', '2024-02-09T25:00:00Z', '12345678901'])(
+  test.each([...none, '20241301', '2024-02-09T25:00Z', '12345678901', '0000-01-01T00:01Z'])(
     '%p is none',
     async (cell) => {
       const path = write('AAPL.csv', `${HEADER}\n${ROW}\n${cell},10,12,9,11,1000\n`);
@@ -417,7 +417,7 @@ describe('numbers', () => {
 
 describe('rows', () => {
   test('with too few or too many cells are rejected with their line', async () => {
-    const path = write('AAPL.csv', `${HEADER}\n\n${ROW}\n2024-05-02,1,2\n${ROW},7\n`);
+    const path = write('AAPL.csv', `${HEADER}\n\n${ROW}\n2024-05-02,1,2\r\n${ROW},7\n`);
     const { lines, rejected } = await read(path);
     expect(lines).toHaveLength(1);
     expect(rejected.map(({ reason, raw }) => [reason, raw])).toEqual([

@@ -119,20 +119,21 @@ describe('the limit', () => {
     const server = serve();
     const clock = makeInstantClock(START);
     const client = makeClient({ clock });
+    const { promise: gate, resolve: openGate } = Promise.withResolvers<void>();
     let open = 0;
-    let openMax = 0;
-    const { promise: eight, resolve: haveEight } = Promise.withResolvers<void>();
+    let sentWhenFull = 0;
     const hold: Misbehavior = async () => {
-      open++;
-      openMax = Math.max(openMax, open);
-      if (open === 8) haveEight();
-      await eight;
-      open--;
+      if (++open === 8) {
+        sentWhenFull = client.requestCount();
+        openGate();
+      }
+      await gate;
       return undefined;
     };
     server.respond(hold);
     await Promise.all(Array.from({ length: 40 }, () => client.fetchJson(list(server))));
-    expect(openMax).toBe(8);
+    expect(sentWhenFull).toBe(8);
+    expect(client.requestCount()).toBe(40);
     expect(clock.waits).toEqual([]);
   });
 });
@@ -300,10 +301,14 @@ describe('an answer that cannot be read', () => {
 
   test('because it is endless, is not read to the end', async () => {
     const server = serve();
-    server.respond(misbehave.endlessBody());
+    const { promise: hungUp, resolve: cancel } = Promise.withResolvers<void>();
+    const pull = (controller: ReadableStreamDefaultController) =>
+      controller.enqueue(new Uint8Array(65_536));
+    server.respond(() => new Response(new ReadableStream({ pull, cancel })));
     const error = await failure(makeClient({ bodyBytesMax: 1_000_000 }).fetchJson(list(server)));
     expect(error.kind).toBe('garbage');
     expect(error.message).toContain('larger than 1000000 bytes');
+    await hungUp;
     expect(server.requests).toHaveLength(1);
   });
 });

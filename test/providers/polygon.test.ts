@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from 'bun:test';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ProviderError } from '../../src/errors.ts';
+import { InputError, ProviderError } from '../../src/errors.ts';
 import type { BarColumns } from '../../src/model/bar.ts';
 import { toDate } from '../../src/model/session.ts';
 import { makePolygon, type PolygonOptions, parseNextUrl } from '../../src/providers/polygon.ts';
@@ -161,12 +161,15 @@ describe('bars of a symbol', () => {
     expect(bars.length).toBe(5);
   });
 
-  test.each(['', '.', '..'])('of %p are not asked for: it is another path', async (symbol) => {
-    const server = serve();
-    const error = await failure(connect(server).fetchBars({ symbol, ...RANGE }));
-    expect(error.kind).toBe('bad_request');
-    expect(server.requests).toEqual([]);
-  });
+  test.each(['', '.', '..', '\ud800'])(
+    'of %p are not asked for: it is another path',
+    async (symbol) => {
+      const server = serve();
+      const error = await failure(connect(server).fetchBars({ symbol, ...RANGE }));
+      expect(error.kind).toBe('bad_request');
+      expect(server.requests).toEqual([]);
+    },
+  );
 
   test('are none when there are no results', async () => {
     const server = serve({ bars: new Map([['AAPL', week()]]) });
@@ -247,6 +250,7 @@ describe('a row that is no bar', () => {
     const server = serve({ bars: new Map([['AAPL', week()]]) });
     server.respond(misbehave.field(0, 't', 1714363200)); // seconds, where there should be ms
     server.respond(misbehave.field(0, 't', 1e300));
+    server.respond(misbehave.field(0, 't', -9e13));
     const provider = connect(server);
     const { bars, rejected } = await provider.fetchBars(AAPL);
     expect(sessionsOf(bars)).toEqual(WEEK.slice(1));
@@ -256,9 +260,12 @@ describe('a row that is no bar', () => {
       session: '1970-01-20',
       reason: 't is 1714363200, session 1970-01-20: not what was asked for',
     });
-    const second = await provider.fetchBars(AAPL);
-    expect(second.bars.length).toBe(4);
-    expect(second.rejected[0].session).toBeUndefined();
+    for (const t of ['1e+300', '-90000000000000']) {
+      const answer = await provider.fetchBars(AAPL);
+      expect(answer.bars.length).toBe(4);
+      expect(answer.rejected[0].session).toBeUndefined();
+      expect(answer.rejected[0].reason).toBe(`t is ${t}: not what was asked for`);
+    }
   });
 
   test('is not one with an impossible price or volume: that is for the validator', async () => {
@@ -306,7 +313,7 @@ describe('pages', () => {
       server.respond(misbehave.nextUrl(`${address}?apiKey=${KEY}`));
       const error = await failure(connect(server).fetchBars(AAPL));
       expect(error.kind).toBe('garbage');
-      expect(error.message).toContain('the next page is not on the same host');
+      expect(error.message).toContain('malformed or on another host');
     }
     expect(other.requests).toEqual([]);
   });
@@ -756,6 +763,12 @@ test('an abort ends whatever is under way', async () => {
   });
   const { fetchBars } = connect(server);
   await expect(fetchBars(AAPL, abort.signal)).rejects.toThrow('stop');
+});
+
+test.each(['', 'two words', 'k\n', 'schlüssel'])('%p is no key', (apiKey) => {
+  const attempt = () => connect(serve(), { apiKey });
+  expect(attempt).toThrow(InputError);
+  expect(attempt).not.toThrow('schl');
 });
 
 test('it says who it is', () => {

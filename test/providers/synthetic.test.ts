@@ -90,9 +90,10 @@ describe('the path of a symbol', () => {
   test('is not changed by who asked for it', async () => {
     const provider = make();
     const bars = await barsOf('SPY', provider);
-    const close = bars.close[0];
-    bars.close.fill(0);
-    expect((await barsOf('SPY', provider)).close[0]).toBe(close);
+    const before = [bars.session[0], bars.close[0], bars.volume[0]];
+    for (const column of [bars.session, bars.close, bars.volume]) column.fill(0);
+    const { session, close, volume } = await barsOf('SPY', provider);
+    expect([session[0], close[0], volume[0]]).toEqual(before);
   });
 
   test.each([...SYMBOLS, 'IBM', 'ABRpD'])('of %s is plausible, in cents', async (symbol) => {
@@ -310,7 +311,7 @@ describe('the market', () => {
       listedOn: '2015-01-02',
       delistedOn: null,
     });
-    expect((await provider.fetchSymbol('toString'))?.name).toBe('toString (synthetic)');
+    expect((await provider.fetchSymbol('constructor'))?.name).toBe('constructor (synthetic)');
     const listed: string[] = [];
     for await (const page of provider.fetchSymbols()) listed.push(...page.map((one) => one.symbol));
     expect(listed).toEqual(SYMBOLS);
