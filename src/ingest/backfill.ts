@@ -1,6 +1,6 @@
 import pLimit from 'p-limit';
 import { errorMessage, ProviderError } from '../errors.ts';
-import { makeBars, pickBars } from '../model/bar.ts';
+import { type BarPick, gatherBars, type RejectedRow } from '../model/bar.ts';
 import type { QualityThresholds } from '../model/quality.ts';
 import { type Calendar, toDate, toDay } from '../model/session.ts';
 import type { GroupedBarsAnswer, Provider } from '../providers/provider.ts';
@@ -19,7 +19,7 @@ import {
 import { type Instrument, selectInstruments } from '../store/symbols.ts';
 import { selectCoverageRanges } from '../store/upsert.ts';
 import { refreshActions, refreshDescriptions } from './corporate-action.ts';
-import { type IngestItem, type IngestOptions, ingestBars } from './ingest.ts';
+import { type AskedRange, type IngestItem, type IngestOptions, ingestBars } from './ingest.ts';
 import {
   type BackfillPlan,
   type GroupedTask,
@@ -188,7 +188,8 @@ function idleReport(symbols: number, plan: BackfillPlan): BackfillReport {
   };
 }
 
-/** Rows committed together: large enough for COPY, small enough to lose little. */
+/** Rows that may wait to be committed, and how much of them goes into one transaction. */
+const PENDING_ROWS_MAX = 100_000;
 const BATCH_ROWS = 25_000;
 const BATCH_ITEMS = 1_000;
 const CONCURRENCY = 4;
@@ -196,6 +197,15 @@ const CONCURRENCY = 4;
 const FAILURES_IN_A_ROW_MAX = 5;
 /** Precision with which a plan's first included day is searched. */
 const ENTITLEMENT_DAYS = 8;
+
+/** What has arrived for an instrument and is not committed yet. */
+interface PendingItem {
+  instrument: PlannedInstrument;
+  picks: BarPick[];
+  rejected: RejectedRow[];
+  asked: AskedRange[];
+  listedOn: number | null;
+}
 
 /** One execution. Holds what its tasks share: counters, the batch, what was learned. */
 class BackfillRun {
@@ -210,8 +220,8 @@ class BackfillRun {
   readonly #abort = new AbortController();
   readonly #startRequests: number;
   readonly #options: Omit<IngestOptions, 'receivedAt'>;
-  #items: IngestItem[] = [];
-  #ids = new Set<number>();
+  /** By instrument: sessions that come one by one are committed several at a time. */
+  #pending = new Map<number, PendingItem>();
   #rows = 0;
   #flushing: Promise<void> = Promise.resolve();
   #done = 0;
@@ -291,7 +301,7 @@ class BackfillRun {
     }
     for (const task of plan.refused) {
       const detail = 'older than the provider plan includes (learned from other symbols)';
-      await this.#add(this.#emptyItem(task, described, detail));
+      await this.#addRefused(task, described, detail);
     }
     const limit = pLimit(CONCURRENCY);
     const tasks = [
@@ -333,7 +343,7 @@ class BackfillRun {
     if (entitled !== null && task.firstDay < entitled) {
       const detail = 'older than the provider plan includes';
       const older = { ...task, lastDay: Math.min(task.lastDay, entitled - 1) };
-      await this.#add(this.#emptyItem(older, described, detail));
+      await this.#addRefused(older, described, detail);
       if (task.lastDay < entitled) return;
       const first = calendar.sessionAt(calendar.sessionsBefore(entitled));
       if (first > task.lastDay) return;
@@ -370,11 +380,10 @@ class BackfillRun {
       this.#abort.signal,
     );
     await this.#add({
-      instrumentId: instrument.instrumentId,
-      symbol: instrument.symbol,
-      bars: answer.bars,
+      instrument,
+      picks: [{ bars: answer.bars, rows: [...answer.bars.session.keys()] }],
       rejected: answer.rejected,
-      asked: { firstDay, lastDay },
+      asked: [{ firstDay, lastDay }],
       listedOn: described.get(instrument.instrumentId) ?? instrument.listedOn,
     });
   }
@@ -405,7 +414,7 @@ class BackfillRun {
     const isWhole = granted > task.lastDay;
     if (!isWhole) this.#entitledFrom = Math.max(this.#entitledFrom ?? 0, granted);
     const last = isWhole ? task.lastDay : granted - 1;
-    await this.#add(this.#emptyItem({ ...task, lastDay: last }, described, refusal.message));
+    await this.#addRefused({ ...task, lastDay: last }, described, refusal.message);
     return true;
   }
 
@@ -417,11 +426,10 @@ class BackfillRun {
       this.#failedInARow = 0;
     } catch (error) {
       if (error instanceof ProviderError && error.kind === 'not_entitled') {
-        const items = task.instruments.map((instrument) => {
+        for (const instrument of task.instruments) {
           const range = { instrument, firstDay: task.day, lastDay: task.day };
-          return this.#emptyItem(range, new Map(), error.message);
-        });
-        await this.#addAll(items);
+          await this.#addRefused(range, new Map(), error.message);
+        }
       } else if (!(error instanceof ProviderError && error.kind === 'too_early')) {
         await this.#noteFailure(error, task.instruments, task.day, task.day);
       }
@@ -437,30 +445,29 @@ class BackfillRun {
       else rows.set(symbol, [row]);
     });
     const rejected = Map.groupBy(answer.rejected, (row) => row.symbol);
-    const items = task.instruments.map((instrument) => ({
-      instrumentId: instrument.instrumentId,
-      symbol: instrument.symbol,
-      bars: pickBars(answer.bars, rows.get(instrument.providerSymbol) ?? []),
-      rejected: rejected.get(instrument.providerSymbol) ?? [],
-      asked: { firstDay: task.day, lastDay: task.day },
-      listedOn: instrument.listedOn,
-    }));
-    await this.#addAll(items);
+    for (const instrument of task.instruments) {
+      await this.#add({
+        instrument,
+        picks: [{ bars: answer.bars, rows: rows.get(instrument.providerSymbol) ?? [] }],
+        rejected: rejected.get(instrument.providerSymbol) ?? [],
+        asked: [{ firstDay: task.day, lastDay: task.day }],
+        listedOn: instrument.listedOn,
+      });
+    }
   }
 
-  #emptyItem(
+  #addRefused(
     { instrument, firstDay, lastDay }: RangeTask,
     described: ReadonlyMap<number, number | null>,
     refusal: string,
-  ): IngestItem {
-    return {
-      instrumentId: instrument.instrumentId,
-      symbol: instrument.symbol,
-      bars: makeBars(0),
+  ): Promise<void> {
+    return this.#add({
+      instrument,
+      picks: [],
       rejected: [],
-      asked: { firstDay, lastDay, refusal },
+      asked: [{ firstDay, lastDay, refusal }],
       listedOn: described.get(instrument.instrumentId) ?? instrument.listedOn,
-    };
+    });
   }
 
   /**
@@ -501,33 +508,45 @@ class BackfillRun {
     }
   }
 
-  #add(item: IngestItem): Promise<void> {
-    return this.#addAll([item]);
-  }
-
-  /**
-   * Queues items, each of another instrument; commits the batch when it is full. An instrument is
-   * in a batch once: while a commit is awaited another task may have queued it again, hence the
-   * loop, after which all are queued in one step.
-   */
-  async #addAll(items: readonly IngestItem[]): Promise<void> {
-    while (items.some((item) => this.#ids.has(item.instrumentId))) await this.#flush();
-    for (const item of items) {
-      this.#items.push(item);
-      this.#ids.add(item.instrumentId);
-      this.#rows += item.bars.length;
-    }
-    if (this.#rows >= BATCH_ROWS || this.#items.length >= BATCH_ITEMS) await this.#flush();
+  /** Queues what arrived; commits when enough waits. Waits while a commit is under way. */
+  async #add(item: PendingItem): Promise<void> {
+    const { instrumentId } = item.instrument;
+    const pending = this.#pending.get(instrumentId);
+    if (pending) {
+      pending.picks.push(...item.picks);
+      pending.rejected.push(...item.rejected);
+      pending.asked.push(...item.asked);
+    } else this.#pending.set(instrumentId, item);
+    this.#rows += item.picks.reduce((sum, { rows }) => sum + rows.length, 0);
+    const isFull = this.#rows >= PENDING_ROWS_MAX;
+    // Histories come whole: nothing is won by waiting for more of the same instrument.
+    const isBatch = this.#rows >= BATCH_ROWS && this.#pending.size < BATCH_ITEMS;
+    if (isFull || isBatch) await this.#flush();
   }
 
   #flush(): Promise<void> {
-    const items = this.#items;
-    this.#items = [];
-    this.#ids = new Set();
+    const items = [...this.#pending.values()];
+    this.#pending = new Map();
     this.#rows = 0;
     const before = this.#flushing;
-    this.#flushing = before.then(() => this.#commit(items));
+    this.#flushing = before.then(() => this.#commitAll(items));
     return this.#flushing;
+  }
+
+  async #commitAll(pending: readonly PendingItem[]): Promise<void> {
+    let batch: IngestItem[] = [];
+    let rows = 0;
+    for (const { instrument, picks, rejected, asked, listedOn } of pending) {
+      const { instrumentId, symbol } = instrument;
+      const bars = gatherBars(picks);
+      batch.push({ instrumentId, symbol, bars, rejected, asked, listedOn });
+      rows += bars.length;
+      if (rows < BATCH_ROWS && batch.length < BATCH_ITEMS) continue;
+      await this.#commit(batch);
+      batch = [];
+      rows = 0;
+    }
+    await this.#commit(batch);
   }
 
   async #commit(items: readonly IngestItem[]): Promise<void> {
@@ -536,17 +555,17 @@ class BackfillRun {
     const options = { ...this.#options, receivedAt: now() };
     const counts = await ingestBars(database.write, items, options);
     const results: BackfillResult[] = [];
-    for (const item of items) {
-      const count = counts.get(item.instrumentId);
-      if (!count || !item.asked) continue;
+    for (const { instrumentId, asked = [] } of items) {
+      const count = counts.get(instrumentId);
+      if (!count) throw new Error('an item was not counted');
       this.#counts.inserted += count.inserted;
       this.#counts.changed += count.changed;
       this.#counts.unchanged += count.unchanged;
       this.#counts.rejected += count.rejected;
       results.push({
-        instrumentId: item.instrumentId,
-        startSession: toDate(item.asked.firstDay),
-        endSession: toDate(item.asked.lastDay),
+        instrumentId,
+        startSession: toDate(Math.min(...asked.map((range) => range.firstDay))),
+        endSession: toDate(Math.max(...asked.map((range) => range.lastDay))),
         ...count,
         error: null,
       });

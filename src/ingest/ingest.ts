@@ -1,5 +1,5 @@
 import { InputError } from '../errors.ts';
-import { type BarColumns, makeBars, pickBars, type RejectedRow } from '../model/bar.ts';
+import { type BarColumns, copyBar, makeBars, pickBars, type RejectedRow } from '../model/bar.ts';
 import { type CoverageRange, recordAnswer } from '../model/coverage.ts';
 import {
   FAILURE_FLAGS,
@@ -39,12 +39,20 @@ export interface IngestItem {
   /** In any order, duplicates allowed. */
   bars: BarColumns;
   rejected: readonly RejectedRow[];
-  /** Sessions asked for, both inclusive (days); undefined when nobody was asked (a file). */
-  asked?: { firstDay: number; lastDay: number; refusal?: string };
+  /** What was asked for; undefined when nobody was asked (a file). */
+  asked?: readonly AskedRange[];
   /** First session on the exchange, days; null when not known. */
   listedOn: number | null;
   /** Days whose bars must be scored again although they did not arrive, e.g. of a new split. */
   rescore?: readonly number[];
+}
+
+/** Sessions that a provider was asked for, days, both inclusive. */
+export interface AskedRange {
+  firstDay: number;
+  lastDay: number;
+  /** Set when the provider refused the range. */
+  refusal?: string;
 }
 
 export interface IngestOptions {
@@ -272,7 +280,11 @@ function mergeBars(prepared: Prepared, stored: StoredBars | undefined, o: Ingest
   const bars = storedBars(size);
   for (let row = 0; row < size; row++) {
     const source = freshRow[row];
-    if (source >= 0) copyBar(fresh, source, bars, row);
+    if (source >= 0) {
+      copyBar(fresh, source, bars, row);
+      const count = fresh.tradeCount[source];
+      if (!Number.isInteger(count) || count > COUNT_MAX) bars.tradeCount[row] = Number.NaN;
+    }
     const old = storedRow[row];
     if (old < 0 || !stored) {
       bars.isFinal[row] = bars.session[row] < o.settledBefore ? 1 : 0;
@@ -297,18 +309,6 @@ function storedBars(length: number): StoredBars {
 }
 
 const COUNT_MAX = 2_147_483_647;
-
-function copyBar(source: BarColumns, from: number, target: BarColumns, to: number): void {
-  target.session[to] = source.session[from];
-  target.open[to] = source.open[from];
-  target.high[to] = source.high[from];
-  target.low[to] = source.low[from];
-  target.close[to] = source.close[from];
-  target.volume[to] = source.volume[from];
-  target.vwap[to] = source.vwap[from];
-  const count = source.tradeCount[from];
-  target.tradeCount[to] = Number.isInteger(count) && count <= COUNT_MAX ? count : Number.NaN;
-}
 
 /** Sorts merged rows into what to insert, change and leave, and adds up the counters. */
 function compare(
@@ -418,28 +418,28 @@ function answeredCoverage(
   { item, bars, rejected }: Prepared,
   options: IngestOptions,
 ): CoverageRange[] {
-  const { asked } = item;
-  if (!asked) throw new Error('nobody was asked');
   const present = new Set<number>(bars.session);
   const refused = new Map(rejected.map((row) => [row.session ?? '', row.reason]));
-  return recordAnswer(
-    before,
-    {
-      start: asked.firstDay,
-      end: asked.lastDay + 1,
+  const emptyDetail = (day: number) => {
+    const reason = refused.size > 0 ? refused.get(toDate(day)) : undefined;
+    return reason === undefined ? null : `the row was rejected: ${reason}`;
+  };
+  let ranges = [...before];
+  for (const { firstDay, lastDay, refusal } of item.asked ?? []) {
+    const answer = {
+      start: firstDay,
+      end: lastDay + 1,
       provider: options.provider,
       askedAt: options.receivedAt,
       settledBefore: options.settledBefore,
-      hasBar: (day) => present.has(day),
-      emptyDetail: (day) => {
-        const reason = refused.size > 0 ? refused.get(toDate(day)) : undefined;
-        return reason === undefined ? null : `the row was rejected: ${reason}`;
-      },
+      hasBar: (day: number) => present.has(day),
+      emptyDetail,
       listedOn: item.listedOn,
-      refusal: asked.refusal,
-    },
-    options.calendar,
-  );
+      refusal,
+    };
+    ranges = recordAnswer(ranges, answer, options.calendar);
+  }
+  return ranges;
 }
 
 /** A file covers the sessions it has bars for, unless they are complete already. */

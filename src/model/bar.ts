@@ -45,19 +45,35 @@ export function makeBars(length: number): BarColumns {
   };
 }
 
+/** Some rows of some columns. */
+export interface BarPick {
+  bars: BarColumns;
+  rows: ArrayLike<number>;
+}
+
+/** The picked bars, one pick after the other, as new columns. */
+export function gatherBars(picks: readonly BarPick[]): BarColumns {
+  const gathered = makeBars(picks.reduce((length, { rows }) => length + rows.length, 0));
+  let i = 0;
+  for (const { bars, rows } of picks) {
+    for (let j = 0; j < rows.length; j++) copyBar(bars, rows[j], gathered, i++);
+  }
+  return gathered;
+}
+
 /** The bars at `rows`, in that order, as new columns. */
 export function pickBars(bars: BarColumns, rows: ArrayLike<number>): BarColumns {
-  const picked = makeBars(rows.length);
-  for (let i = 0; i < rows.length; i++) {
-    const row = rows[i];
-    picked.session[i] = bars.session[row];
-    picked.open[i] = bars.open[row];
-    picked.high[i] = bars.high[row];
-    picked.low[i] = bars.low[row];
-    picked.close[i] = bars.close[row];
-    picked.volume[i] = bars.volume[row];
-    picked.vwap[i] = bars.vwap[row];
-    picked.tradeCount[i] = bars.tradeCount[row];
-  }
-  return picked;
+  return gatherBars([{ bars, rows }]);
+}
+
+/** Copies one bar over another. */
+export function copyBar(source: BarColumns, from: number, target: BarColumns, to: number): void {
+  target.session[to] = source.session[from];
+  target.open[to] = source.open[from];
+  target.high[to] = source.high[from];
+  target.low[to] = source.low[from];
+  target.close[to] = source.close[from];
+  target.volume[to] = source.volume[from];
+  target.vwap[to] = source.vwap[from];
+  target.tradeCount[to] = source.tradeCount[from];
 }

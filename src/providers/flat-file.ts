@@ -46,8 +46,8 @@ type ColumnName = keyof typeof COLUMN_NAMES;
 
 const NEEDED = ['session', 'open', 'high', 'low', 'close', 'volume'] as const;
 const HEADER_HELP =
-  'expected: date (or session, timestamp, time, datetime, window_start), open, high, low, close, volume; ' +
-  'allowed: symbol (or ticker, name), vwap, transactions (or trade_count)';
+  'expected: date (or session, timestamp, time, datetime, window_start), open, high, low, close, ' +
+  'volume; allowed: symbol (or ticker, name), vwap, transactions (or trade_count)';
 
 /**
  * Daily bars of a CSV file, gzipped or not, of whichever common layout, a chunk at a time.

@@ -157,7 +157,7 @@ function makeLimiter(requestsPerMinute: number | undefined, clock: Clock): Limit
   };
 }
 
-/** Milliseconds a Retry-After header asks for, at most 5 minutes; undefined when it says nothing. */
+/** Milliseconds a Retry-After header asks for, at most 5 minutes; undefined: it says nothing. */
 function parseRetryAfter(header: string | null, now: number): number | undefined {
   if (header === null) return undefined;
   const ms = /^\d+$/.test(header.trim()) ? Number(header) * 1_000 : Date.parse(header) - now;

@@ -147,7 +147,7 @@ async function* fetchPages<T extends Page>(
 }
 
 function describeLoop(next: URL | undefined, seen: ReadonlySet<string>): string | undefined {
-  if (!next) return 'the address of the next page is malformed or on another host';
+  if (!next) return 'the next page is not on the same host, or its address is malformed';
   if (seen.has(next.href)) return 'the next page is one that was there before';
   return seen.size < PAGES_MAX ? undefined : `there are more than ${PAGES_MAX} pages`;
 }
@@ -298,7 +298,8 @@ export function toBars(
     const rowSymbol = 'T' in row ? row.T : symbol;
     if (!(day >= firstDay && day <= lastDay)) {
       const session = toSession(row.t);
-      const reason = `t is ${row.t}${session ? `, session ${session}` : ''}: not what was asked for`;
+      const found = session === undefined ? `${row.t}` : `${row.t}, session ${session}`;
+      const reason = `t is ${found}: not what was asked for`;
       rejected.push(toRejected(rowSymbol, session, reason, row));
       continue;
     }
@@ -462,7 +463,7 @@ const rowSchemas = <Row>(row: z.ZodType<Row>): RowSchemas<Row> => ({ row, rows: 
 
 const isoDate = z.string().refine((text) => !Number.isNaN(toDay(text)), 'expected YYYY-MM-DD');
 
-/** `results` and `next_url` are left out when there are none. DELAYED is what plans with delayed data are answered. */
+/** `results` and `next_url` are left out when there are none. Plans with delay get DELAYED. */
 const page = { status: z.enum(['OK', 'DELAYED']), next_url: z.string().nullish() };
 const results = z.array(z.unknown()).nullish();
 

@@ -277,7 +277,7 @@ const DAYS_A_YEAR = 365.25;
 /** Part of its distance from the trend that a price keeps from one session to the next. */
 const PERSISTENCE = 0.995;
 
-/** All bars of a symbol up to a day. Each day has its own random numbers: none depends on a range. */
+/** All bars of a symbol up to a day. Each day has random numbers of its own, whatever the range. */
 function makePath(symbol: string, lastDay: number, { seed, calendar }: SyntheticOptions) {
   const listing = Object.hasOwn(LISTINGS, symbol) ? LISTINGS[symbol] : inventListing(seed, symbol);
   const plants = plantsOf(symbol, lastDay, calendar);

@@ -231,7 +231,7 @@ interface Selection {
 
 function selectRows(block: BarBlock, { startDay, endDay, minScore }: BarsQuery): Selection {
   const first = lowerBound(block.session, startDay);
-  const end = lowerBound(block.session, endDay + 1);
+  const end = Math.max(first, lowerBound(block.session, endDay + 1));
   const excluded: number[] = [];
   if (minScore <= 0) return { first, end, excluded };
   if (minScore <= VALIDATED_SCORE) {

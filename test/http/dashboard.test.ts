@@ -105,7 +105,7 @@ async function load(database: Database, symbol: string, sessions = 1000, isSynth
   });
   const asked = { firstDay: days[0], lastDay: LAST_DAY };
   const { instrumentId } = instrument;
-  const item = { instrumentId, symbol, bars, rejected: [], listedOn: null, asked };
+  const item = { instrumentId, symbol, bars, rejected: [], listedOn: null, asked: [asked] };
   await ingestBars(database.write, [item], {
     provider: isSynthetic ? 'synthetic' : 'polygon',
     isSynthetic,

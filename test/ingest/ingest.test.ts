@@ -69,7 +69,7 @@ const everything = (sql: Sql) => sql`
          (select count(*) from bar_revisions) as revisions`.values();
 
 const asked = (first: string, last: string) => ({
-  asked: { firstDay: toDay(first), lastDay: toDay(last) },
+  asked: [{ firstDay: toDay(first), lastDay: toDay(last) }],
 });
 
 /** Flat sessions with a volume that a rule about volumes can work with. */
@@ -518,7 +518,7 @@ describeEditions('ingest', (database) => {
       const listedOn = toDay('2024-01-10');
       await ingest(sql(), id, [], { ...asked('2024-01-08', '2024-01-10'), listedOn });
       const refusal = { firstDay: toDay('2024-01-11'), lastDay: toDay('2024-01-12') };
-      await ingest(sql(), id, [], { asked: { ...refusal, refusal: 'upgrade your plan' } });
+      await ingest(sql(), id, [], { asked: [{ ...refusal, refusal: 'upgrade your plan' }] });
       expect(await coverageOf(sql(), id)).toMatchObject([
         { start: '2024-01-08', end: '2024-01-10', state: 'before_listing', retryAt: null },
         { start: '2024-01-10', end: '2024-01-11', state: 'vendor_empty' },

@@ -313,7 +313,7 @@ describe('pages', () => {
       server.respond(misbehave.nextUrl(`${address}?apiKey=${KEY}`));
       const error = await failure(connect(server).fetchBars(AAPL));
       expect(error.kind).toBe('garbage');
-      expect(error.message).toContain('malformed or on another host');
+      expect(error.message).toContain('the next page is not on the same host');
     }
     expect(other.requests).toEqual([]);
   });
