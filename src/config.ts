@@ -137,7 +137,8 @@ export function loadConfig(): Config {
 /** Settings as lines to print, secrets masked. */
 export function describeConfig(config: Config): Record<string, string> {
   const lines: Record<string, string> = {};
-  for (const [key, value] of Object.entries(config)) {
+  for (const key of Object.keys(Settings.shape) as (keyof Config)[]) {
+    const value = config[key];
     if (value === undefined) lines[key] = '(not set)';
     else if (key === 'DATABASE_URL') lines[key] = maskUrl(String(value));
     else if ((SECRETS as readonly string[]).includes(key)) lines[key] = '********';

@@ -6,7 +6,7 @@ import { makeApp } from './http/app.ts';
 import type { BackfillContext, BackfillProgress, BackfillReport } from './ingest/backfill.ts';
 import { type Scheduler, startScheduler } from './ingest/scheduler.ts';
 import type { QualityThresholds } from './model/quality.ts';
-import { type Calendar, newYorkDay, toDate } from './model/session.ts';
+import { type Calendar, newYorkDay, toDate, toDay } from './model/session.ts';
 import { makePolygon } from './providers/polygon.ts';
 import type { Provider } from './providers/provider.ts';
 import { makeSynthetic } from './providers/synthetic.ts';
@@ -70,11 +70,10 @@ export function backfillContext(
 
 /** The date `years` before today in New York: where the history to keep begins. */
 export function yearsAgo(years: number, nowMs: number): string {
-  const today = toDate(newYorkDay(nowMs));
-  const [year, month, day] = today.split('-');
+  const [year, month, day] = toDate(newYorkDay(nowMs)).split('-');
+  const date = `${Number(year) - years}-${month}-${day}`;
   // 29 February has no twin in most years.
-  const sameDay = month === '02' && day === '29' ? '28' : day;
-  return `${Number(year) - years}-${month}-${sameDay}`;
+  return Number.isNaN(toDay(date)) ? `${date.slice(0, 8)}28` : date;
 }
 
 export interface ServeOptions {

@@ -105,9 +105,12 @@ describe('marketd', () => {
   test('ends with 2 for a setting that is wrong, and names it', async () => {
     const { code, err } = await runCli(['doctor'], { API_PORT: '70000', LOG_LEVEL: 'loud' });
     expect(code).toBe(2);
-    expect(err).toContain('configuration is wrong: API_PORT: ');
-    expect(err).toContain('LOG_LEVEL: ');
-    const twice = await runCli(['doctor'], { POLYGON_API_KEY: API_KEY, POLYGON_API_KEY_FILE: '/x' });
+    expect(err).toContain('configuration is wrong: API_PORT');
+    expect(err).toContain('LOG_LEVEL');
+    const twice = await runCli(['doctor'], {
+      POLYGON_API_KEY: API_KEY,
+      POLYGON_API_KEY_FILE: '/x',
+    });
     expect(twice.code).toBe(2);
     expect(twice.err).toContain('set POLYGON_API_KEY or POLYGON_API_KEY_FILE, not both');
     expectNoSecret(twice);
@@ -131,7 +134,7 @@ describe('the range of a backfill', () => {
   test('is that of the settings, the days, the years or the dates', () => {
     const range = (options: Parameters<typeof parseRange>[0]) => parseRange(options, config, nowMs);
     expect(range({})).toEqual({ firstSession: '2021-02-28' });
-    expect(range({ years: '4' })).toEqual({ firstSession: '2020-02-28' });
+    expect(range({ years: '4' })).toEqual({ firstSession: '2020-02-29' });
     expect(range({ days: '1' })).toEqual({ firstSession: '2024-02-28' });
     expect(range({ from: '2024-02-29' })).toMatchObject({ firstSession: '2024-02-29' });
     expect(range({ from: '2024-01-02', to: '2024-01-02' })).toEqual({
@@ -290,7 +293,6 @@ describeEditions('commands', (database) => {
       expect(refused).toMatchObject({ code: 3, out: '' });
       expect(refused.err).toContain('answered 401, Unknown API Key');
       expect(refused.err).not.toContain('not-the-key-7788');
-      misbehaveFor(vendor, { '/ticker/FAULTY/range': misbehave.notEntitled() });
       misbehaveFor(vendor, { '/ticker/GONE/range': misbehave.wrongTicker('OTHER') });
       const some = await runCli(['backfill', 'AAA', 'GONE', ...RANGE], settings(clone.url));
       expect(some.code).toBe(3);

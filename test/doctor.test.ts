@@ -4,7 +4,7 @@ import { diagnose, type Finding } from '../src/doctor.ts';
 import { openDatabase } from '../src/store/database.ts';
 import { upsertSymbols } from '../src/store/symbols.ts';
 import type { Warehouse } from '../src/warehouse.ts';
-import { cloneDatabase, type Edition, EDITIONS, emptyDatabase } from './database.ts';
+import { cloneDatabase, EDITIONS, type Edition, emptyDatabase } from './database.ts';
 import { dailyBars, openWorld } from './fixtures/backfill-world.ts';
 import { runCli } from './fixtures/cli-process.ts';
 
@@ -44,7 +44,9 @@ for (const edition of EDITIONS) {
       await withClone(edition, async (url) => {
         const findings = await examine(url);
         expect(findings.filter(({ state }) => state === 'problem')).toEqual([]);
-        expect(find(findings, 'database')?.message).toMatch(/^PostgreSQL 1\d.* \(from DATABASE_URL/);
+        expect(find(findings, 'database')?.message).toMatch(
+          /^PostgreSQL 1\d.* \(from DATABASE_URL/,
+        );
         expect(find(findings, 'clock')?.state).toBe('ok');
         expect(find(findings, 'edition')?.message).toStartWith(edition);
         expect(find(findings, 'schema')?.state).toBe('ok');
@@ -154,6 +156,7 @@ describe('marketd doctor', () => {
     expect(out).toContain('POLYGON_API_KEY=********\n');
     expect(out).toContain('SYMBOLS=AAPL,BRK.B\n');
     expect(out).toContain('API_PORT=8000\n');
+    expect(out).toContain('MARKETD_DATA_DIR=(not set)\n'); // what may be set is listed as well
     expect(out).not.toContain('hidden-password');
     expect(out).not.toContain(KEY);
     const json = await runCli(['doctor', '--config', '--json'], environment);

@@ -94,11 +94,7 @@ describe('a table', () => {
       ['BRK.B', 7, 'no'],
     ];
     expect(formatTable(['symbol', 'records', 'tracked'], rows)).toBe(
-      [
-        'symbol  records  tracked',
-        'AAPL      1,259  yes',
-        'BRK.B         7  no',
-      ].join('\n'),
+      ['symbol  records  tracked', 'AAPL      1,259  yes', 'BRK.B         7  no'].join('\n'),
     );
   });
 

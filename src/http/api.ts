@@ -139,12 +139,23 @@ function parseFlag(text: string): boolean {
   );
 }
 
+const DECIMAL = /^(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i;
+
+function parseScore(text: string): number {
+  const score = DECIMAL.test(text.trim()) ? Number(text) : Number.NaN;
+  if (score >= 0 && score <= 1) return score;
+  throw new InputError(
+    `min_quality is ${JSON.stringify(text.slice(0, 40))}: it must be a number from 0 to 1`,
+    'min_quality',
+  );
+}
+
 interface HistoricalQuery {
   start: string;
   end: string;
   timeframe?: string;
   validated_only?: string;
-  min_quality?: number;
+  min_quality?: string;
   adjustment?: string;
   format?: string;
 }
@@ -173,10 +184,7 @@ function parseQuery(query: HistoricalQuery, request: Request): BarsQuery {
   if (endDay < startDay) {
     throw new InputError(`end (${query.end}) lies before start (${query.start})`, 'end');
   }
-  const least = query.min_quality;
-  if (least !== undefined && !(least >= 0 && least <= 1)) {
-    throw new InputError(`min_quality is ${least}: it must be a number from 0 to 1`, 'min_quality');
-  }
+  const least = query.min_quality === undefined ? undefined : parseScore(query.min_quality);
   const validatedOnly = parseFlag(query.validated_only ?? 'true');
   const minScore = validatedOnly
     ? Math.max(VALIDATED_SCORE, least ?? VALIDATED_SCORE)

@@ -300,6 +300,35 @@ const BAR_EXAMPLE = {
   flags: [],
 };
 
+const HISTORICAL_EXAMPLE = {
+  symbol: 'AAPL',
+  timeframe: '1d',
+  start_date: '2023-01-01',
+  end_date: '2023-01-03',
+  adjustment: 'raw',
+  providers: ['polygon'],
+  synthetic: false,
+  validated_only: true,
+  min_quality: 0.85,
+  count: 1,
+  data: [BAR_EXAMPLE],
+  excluded: { count: 0, bars: [] },
+};
+
+const CSV_EXAMPLE = `\
+time,symbol,open,high,low,close,volume,vwap,trade_count,quality_score,validated,gap_detected,\
+volume_anomaly,is_final,flags
+2023-01-03T00:00:00Z,AAPL,130.28,130.9,124.17,125.07,112117471,125.725,1021065,1,true,false,\
+false,true,
+`;
+
+/** The answer to format=csv, beside that in JSON. */
+function withCsv(answers: never): never {
+  const all = answers as Record<number, { content: Record<string, unknown> }>;
+  all[200].content['text/csv'] = { schema: t.String(), example: CSV_EXAMPLE };
+  return answers;
+}
+
 export const historical = {
   params: t.Object({
     symbol: t.String({ description: 'AAPL, BRK.B; exact case first', examples: ['AAPL'] }),
@@ -323,7 +352,10 @@ export const historical = {
       }),
     ),
     min_quality: t.Optional(
-      t.Numeric({ description: 'a number from 0 to 1: the least score (default 0.85)' }),
+      t.String({
+        description: 'a number from 0 to 1: the least score (default 0.85)',
+        meaning: 'number',
+      }),
     ),
     adjustment: t.Optional(t.String({ description: 'raw', default: 'raw' })),
     format: t.Optional(t.String({ description: 'json or csv', default: 'json' })),
@@ -337,24 +369,8 @@ export const historical = {
       'on when it is given. What is left out is named in `excluded`. Weeks begin on Monday; a ' +
       'week or month is made of the sessions asked for only.',
     operationId: 'getHistorical',
-    responses: responses(
-      'Bars, ascending',
-      HistoricalSchema,
-      {
-        symbol: 'AAPL',
-        timeframe: '1d',
-        start_date: '2023-01-01',
-        end_date: '2023-01-03',
-        adjustment: 'raw',
-        providers: ['polygon'],
-        synthetic: false,
-        validated_only: true,
-        min_quality: 0.85,
-        count: 1,
-        data: [BAR_EXAMPLE],
-        excluded: { count: 0, bars: [] },
-      },
-      [404, 422, 500, 503],
+    responses: withCsv(
+      responses('Bars, ascending', HistoricalSchema, HISTORICAL_EXAMPLE, [404, 422, 500, 503]),
     ),
   },
 };

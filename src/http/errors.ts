@@ -86,7 +86,8 @@ export function errorPlugin(log: (message: string, fields: object) => void) {
     ({ code, error, request, set }) => {
       const problem = toProblem(code, error);
       const id = requestId(request);
-      if (problem.status >= 500) {
+      // A database that is away is said once, by who listens to it, not for every request.
+      if (problem.status >= 500 && problem.code !== 'database_away') {
         const { pathname } = new URL(request.url);
         const stack = problem.status === 500 && error instanceof Error ? error.stack : undefined;
         log(errorMessage(error), { request_id: id, path: pathname, stack });

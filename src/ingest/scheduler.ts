@@ -1,5 +1,5 @@
 import { errorMessage } from '../errors.ts';
-import { type Lease, leaseLock, selectLastScheduled } from '../store/jobs.ts';
+import { closeDeadRuns, type Lease, leaseLock, selectLastScheduled } from '../store/jobs.ts';
 import {
   BackfillBusyError,
   type BackfillContext,
@@ -128,8 +128,10 @@ class NightlyScheduler {
 
   async #catchUp(): Promise<void> {
     const { hour, minute } = this.options;
+    const { database } = this.context;
+    await closeDeadRuns(database.url, database.write, 'backfill');
     const due = lastDue(this.context.now(), hour, minute);
-    const last = await selectLastScheduled(this.context.database.read, 'backfill');
+    const last = await selectLastScheduled(database.read, 'backfill');
     if (last !== undefined && last.getTime() >= due.getTime()) return;
     await this.#night(last === undefined ? 'start' : 'catch-up', due);
   }

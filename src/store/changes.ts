@@ -26,6 +26,7 @@ export function listenChanges(
   log: (message: string) => void,
 ): ChangeListener {
   let isClosed = false;
+  let isAway = false;
   let sql: Sql | undefined;
   let timer: Timer | undefined;
 
@@ -44,11 +45,12 @@ export function listenChanges(
     try {
       await withDeadline(pool`listen marketd`);
       if (isClosed || sql !== pool) return;
+      if (isAway) log('the database is back: listening for changes again');
+      isAway = false;
       handlers.onTrust(true);
       timer = setTimeout(() => void beat(pool), HEARTBEAT_MS);
     } catch (error) {
-      log(`cannot listen for changes: ${errorMessage(error)}`);
-      lose(pool);
+      lose(pool, errorMessage(error));
     }
   };
 
@@ -63,8 +65,11 @@ export function listenChanges(
     }
   };
 
-  const lose = (pool: Sql) => {
+  const lose = (pool: Sql, reason = 'the connection was closed') => {
     if (isClosed || sql !== pool) return;
+    // Said once: it is tried again twice a second, maybe for hours.
+    if (!isAway) log(`the database is away (${reason}): trying again until it is back`);
+    isAway = true;
     sql = undefined;
     clearTimeout(timer);
     handlers.onTrust(false);

@@ -72,10 +72,7 @@ export async function insertRun(
   sql: Sql,
   run: { job: string; origin: RunOrigin; scheduledFor?: Date; total: number },
 ): Promise<number> {
-  await sql`
-    update job_runs set state = 'interrupted', finished_at = now(),
-      error = coalesce(error, 'the process ended before the run did')
-    where job = ${run.job} and state = 'running'`;
+  await interruptRuns(sql, run.job);
   const [row] = await sql<{ run_id: number }[]>`
     insert into job_runs (job, origin, state, scheduled_for, worker, total)
     values (${run.job}, ${run.origin}, 'running', ${run.scheduledFor ?? null},
@@ -83,6 +80,26 @@ export async function insertRun(
     returning run_id`;
   await sql`select pg_notify('marketd', 'runs')`;
   return row.run_id;
+}
+
+/** Closes runs that a dead process left open; whoever holds the lock of a job is alive. */
+export async function closeDeadRuns(url: string, sql: Sql, job: string): Promise<void> {
+  const lease = await leaseLock(url, job);
+  if (!lease) return;
+  try {
+    await interruptRuns(sql, job);
+  } finally {
+    await lease.release();
+  }
+}
+
+async function interruptRuns(sql: Sql, job: string): Promise<void> {
+  await sql`
+    with closed as (
+      update job_runs set state = 'interrupted', finished_at = now(),
+        error = coalesce(error, 'the process ended before the run did')
+      where job = ${job} and state = 'running' returning 1)
+    select pg_notify('marketd', 'runs') from closed limit 1`;
 }
 
 export async function updateRun(

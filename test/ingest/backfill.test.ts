@@ -132,9 +132,7 @@ for (const edition of EDITIONS) {
       const bars = new Map([['AAA', all.filter(({ session }) => session !== missing)]]);
       await using world = await openWorld(edition, { ...base, bars });
       await world.backfill(['AAA']);
-      expect(await selectStates(world.sql, 'AAA')).toContain(
-        `${missing}..2024-01-17 vendor_empty`,
-      );
+      expect(await selectStates(world.sql, 'AAA')).toContain(`${missing}..2024-01-17 vendor_empty`);
       expect((await world.backfill(['AAA'])).requests).toBe(0);
       await world.replaceVendor({ bars: new Map([['AAA', all]]) });
       world.setNow('2024-03-02T18:59:00Z'); // a minute before 20 hours have gone by
@@ -521,7 +519,13 @@ for (const edition of EDITIONS) {
       const listed = '2024-02-01';
       const bars = new Map([['AAA', dailyBars(listed, LAST)]]);
       const tickers = [
-        { ticker: 'AAA', name: 'Triple A', primary_exchange: 'XNAS', type: 'CS', list_date: listed },
+        {
+          ticker: 'AAA',
+          name: 'Triple A',
+          primary_exchange: 'XNAS',
+          type: 'CS',
+          list_date: listed,
+        },
       ];
       await using world = await openWorld(edition, { ...base, bars, tickers });
       await world.backfill(['AAA']);
@@ -597,10 +601,7 @@ for (const edition of EDITIONS) {
       await world.backfill(['AAA', 'BBB']);
       expect(barRequests(world.vendor()).some((line) => line.includes('/AAA/'))).toBe(false);
       expect(await countBars(world.sql, 'BBB')).toBe(SESSIONS);
-      expect(await selectRunLines(world.sql)).toEqual([
-        'command interrupted',
-        'command succeeded',
-      ]);
+      expect(await selectRunLines(world.sql)).toEqual(['command interrupted', 'command succeeded']);
     });
 
     test('one that was killed goes on where it was', async () => {
@@ -646,10 +647,7 @@ for (const edition of EDITIONS) {
         expect(asked.some((line) => line.includes(`/ticker/${symbol}/`))).toBe(false);
       }
       expect(await selectContent(world.sql)).toEqual(await selectContent(whole.sql));
-      expect(await selectRunLines(world.sql)).toEqual([
-        'command interrupted',
-        'command succeeded',
-      ]);
+      expect(await selectRunLines(world.sql)).toEqual(['command interrupted', 'command succeeded']);
     });
 
     test('one that gets SIGTERM ends well, and what was committed stays', async () => {

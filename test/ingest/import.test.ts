@@ -159,7 +159,9 @@ for (const edition of EDITIONS) {
         { session: '2024-01-08', score: 0, flags: FLAG.volumeNegative },
       ]);
       const rejected = await selectRejected(world);
-      const reasons = rejected.map(({ symbol, session, reason }) => `${symbol} ${session} ${reason}`);
+      const reasons = rejected.map(
+        ({ symbol, session, reason }) => `${symbol} ${session} ${reason}`,
+      );
       expect(reasons.sort()).toEqual([
         expect.stringMatching(/^ 2024-01-10 line 11: 4 cells, where there are 7 columns/),
         expect.stringMatching(/^A A 2024-01-09 line 10: symbol is "A A"/),

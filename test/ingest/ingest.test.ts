@@ -37,7 +37,8 @@ let made = 0;
 const newSymbol = () => `T${++made}`;
 
 /** Every row version of an instrument's bars: the same as long as nobody wrote to them. */
-const versions = (sql: Sql, id: number) => sql`
+const versions = (sql: Sql, id: number) =>
+  sql`
   select tableoid::int, ctid::text, xmin::text, b::text as bar from bars_1d b
   where instrument_id = ${id} order by session`.values();
 
@@ -61,7 +62,8 @@ async function coverageOf(sql: Sql, id: number) {
 }
 
 /** All there is of every instrument, to see that a failure left nothing. */
-const everything = (sql: Sql) => sql`
+const everything = (sql: Sql) =>
+  sql`
   select (select json_agg(b order by instrument_id, session) from bars_1d b) as bars,
          (select json_agg(s order by instrument_id) from instrument_status s) as status,
          (select json_agg(c order by instrument_id, start_session) from coverage c) as coverage,
@@ -432,7 +434,12 @@ describeEditions('ingest', (database) => {
       expect(count).toMatchObject({ inserted: 1, rejected: 2 });
       const rows = await rejectedOf(sql(), id);
       expect(rows[0]).toMatchObject({
-        ...{ symbol: 'A\uFFFDB', session: null, reason: 'is \uFFFD not text', raw: '\uFFFD\uFFFDx' },
+        ...{
+          symbol: 'A\uFFFDB',
+          session: null,
+          reason: 'is \uFFFD not text',
+          raw: '\uFFFD\uFFFDx',
+        },
       });
       expect([rows[1].symbol, rows[1].reason, rows[1].raw]).toEqual([
         'L'.repeat(200),

@@ -83,12 +83,18 @@ const lastSessions = (count: number) => {
 };
 
 const rangeText = ({ ranges }: BackfillPlan) =>
-  ranges.map((task) => `${task.instrument.symbol} ${toDate(task.firstDay)} ${toDate(task.lastDay)}`);
+  ranges.map(
+    (task) => `${task.instrument.symbol} ${toDate(task.firstDay)} ${toDate(task.lastDay)}`,
+  );
 
 /** Every session and symbol that a plan asks for, as text. */
 function askedFor(made: BackfillPlan): Set<string> {
   const asked = new Set<string>();
-  for (const { instrument: { symbol }, firstDay, lastDay } of made.ranges) {
+  for (const {
+    instrument: { symbol },
+    firstDay,
+    lastDay,
+  } of made.ranges) {
     for (const day of calendar.sessions(firstDay, lastDay)) asked.add(`${symbol} ${day}`);
   }
   for (const { day, instruments } of made.grouped) {
@@ -281,9 +287,9 @@ describe('splits and dividends', () => {
   test('are asked for by symbol while that is less than the pages of the whole market', () => {
     const all = instruments(2);
     const made = plan({ instruments: all, splits: new Map(), dividends: new Map() });
-    expect(made.actions.map(({ dataset, instrument }) => `${dataset} ${instrument?.symbol}`)).toEqual(
-      ['splits S1', 'splits S2', 'dividends S1', 'dividends S2'],
-    );
+    expect(
+      made.actions.map(({ dataset, instrument }) => `${dataset} ${instrument?.symbol}`),
+    ).toEqual(['splits S1', 'splits S2', 'dividends S1', 'dividends S2']);
     expect(made.actions[0]).toMatchObject({ firstDay: FIRST, lastDay: LAST, requests: 1 });
     expect(made.actions[0].covers).toEqual([all[0]]);
     expect(made.requests).toMatchObject({ splits: 2, dividends: 2, range: 2, total: 6 });

@@ -88,7 +88,10 @@ for (const edition of EDITIONS) {
       expect(await selectScheduled(world)).toEqual(['2024-03-02T02:00:00.000Z']);
       const [row] = await world.sql`
         select count(*) as bars, max(session) as latest from bars_1d`;
-      expect(row).toEqual({ bars: 2 * dailyBars(FIRST, '2024-03-01').length, latest: '2024-03-01' });
+      expect(row).toEqual({
+        bars: 2 * dailyBars(FIRST, '2024-03-01').length,
+        latest: '2024-03-01',
+      });
       expect(started.reports).toHaveLength(1);
     });
 

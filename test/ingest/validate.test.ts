@@ -25,12 +25,7 @@ function toCauses({ splits, dividends }: NaiveCauses): GapCauses {
 }
 
 function score(bars: readonly Bar[], causes: GapCauses = NO_CAUSES): NaiveScore[] {
-  const { score, flags } = validateBars(
-    toColumns(bars),
-    calendar,
-    causes,
-    DEFAULT_THRESHOLDS,
-  );
+  const { score, flags } = validateBars(toColumns(bars), calendar, causes, DEFAULT_THRESHOLDS);
   return bars.map((_, i) => ({ score: score[i], flags: flagNames(flags[i]) }));
 }
 
@@ -75,11 +70,7 @@ describe('a bar by itself', () => {
     ['a price of zero', { low: 0 }, ['price_not_positive']],
     ['a negative price', { low: -0.01 }, ['price_not_positive']],
     ['a negative volume', { volume: -1 }, ['volume_negative']],
-    [
-      'zero everywhere',
-      { open: 0, high: 0, low: 0, close: 0, volume: 0 },
-      ['price_not_positive'],
-    ],
+    ['zero everywhere', { open: 0, high: 0, low: 0, close: 0, volume: 0 }, ['price_not_positive']],
   ])('fails with %s', (_, change, flags) => {
     expect(score([flatBar(FIRST, change)])).toEqual([{ score: 0, flags }]);
   });
@@ -151,8 +142,7 @@ describe('gap', () => {
 
   test('is explained up to ten percent beside what the split leads to', () => {
     const volume = 10_000;
-    const flags = (open: number) =>
-      after(30, { ...opensAt(open), volume }, split(PROBE, 10)).flags;
+    const flags = (open: number) => after(30, { ...opensAt(open), volume }, split(PROBE, 10)).flags;
     expect(flags(11)).toEqual(['gap', 'gap_split']);
     expect(flags(9)).toEqual(['gap', 'gap_split']);
     expect(flags(11.01)).toEqual(['gap', 'gap_unexplained']);
@@ -177,10 +167,7 @@ describe('gap', () => {
       flags: ['gap', 'gap_dividend'],
     });
     expect(after(30, opensAt(75), dividend(PROBE, 5)).flags).toEqual(['gap', 'gap_unexplained']);
-    expect(after(30, opensAt(75), dividend(PROBE, 100)).flags).toEqual([
-      'gap',
-      'gap_unexplained',
-    ]);
+    expect(after(30, opensAt(75), dividend(PROBE, 100)).flags).toEqual(['gap', 'gap_unexplained']);
   });
 
   test('is explained by a split and a dividend of one day together', () => {

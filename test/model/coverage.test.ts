@@ -89,11 +89,7 @@ describe('answer', () => {
 
   test('with a bar ends the counting', () => {
     const asked = (hasBar: boolean, ranges: CoverageRange[]) =>
-      recordAnswer(
-        ranges,
-        answer('2024-01-10', '2024-01-10', { hasBar: () => hasBar }),
-        calendar,
-      );
+      recordAnswer(ranges, answer('2024-01-10', '2024-01-10', { hasBar: () => hasBar }), calendar);
     const ranges = asked(false, asked(true, asked(false, asked(false, []))));
     expect(ranges.map(({ state, attempts }) => [state, attempts])).toEqual([['vendor_empty', 1]]);
   });

@@ -113,7 +113,11 @@ describe('roll-up', () => {
 
   test('has no weighted mean and no count when one bar lacks it', () => {
     const given = { vwap: 100, tradeCount: 3 };
-    const bars = [flatBar('2024-02-05', given), flatBar('2024-02-06'), flatBar('2024-02-12', given)];
+    const bars = [
+      flatBar('2024-02-05', given),
+      flatBar('2024-02-06'),
+      flatBar('2024-02-12', given),
+    ];
     const weeks = rolled(bars, '1w');
     expect(weeks.map((week) => [week.vwap, week.trades])).toEqual([
       [Number.NaN, Number.NaN],

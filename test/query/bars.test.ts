@@ -1,11 +1,18 @@
 import { describe, expect, test } from 'bun:test';
 import { flagNames, qualityReason } from '../../src/model/quality.ts';
 import { toDate, toDay } from '../../src/model/session.ts';
-import { type BarsAnswer, BarReader, type BarsQuery } from '../../src/query/bars.ts';
+import { BarReader, type BarsAnswer, type BarsQuery } from '../../src/query/bars.ts';
 import { type ResolvedSymbol, SymbolDirectory } from '../../src/query/symbols.ts';
 import type { Sql } from '../../src/store/database.ts';
 import { describeEditions } from '../database.ts';
-import { type Bar, below, calendar, eventfulBars, flatBar, seededRandom } from '../fixtures/bars.ts';
+import {
+  type Bar,
+  below,
+  calendar,
+  eventfulBars,
+  flatBar,
+  seededRandom,
+} from '../fixtures/bars.ts';
 import { ChangeLog } from '../fixtures/change-log.ts';
 import { addInstrument, ingest } from '../fixtures/warehouse.ts';
 
@@ -50,8 +57,7 @@ function query(start: string, end: string, change: Partial<BarsQuery> = {}): Bar
   return { timeframe: '1d', ...days, minScore: 0, validatedOnly: false, ...change };
 }
 
-const read = (answer: BarsAnswer) =>
-  JSON.parse(new TextDecoder().decode(answer.body)) as ApiAnswer;
+const read = (answer: BarsAnswer) => JSON.parse(new TextDecoder().decode(answer.body)) as ApiAnswer;
 
 /** The same bars by plain SQL. */
 async function selectBars(
@@ -335,31 +341,34 @@ describeEditions('bars', (database) => {
       });
     }
 
-    test.each(['1w', '1mo'] as const)('of %s equal bars put together by hand', async (timeframe) => {
-      const symbol = await load(eventfulBars('2023-01-03', 285, 44));
-      const reader = makeReader();
-      const random = seededRandom(3);
-      const ranges: [string, string][] = [['2022-12-01', '2024-03-01']];
-      for (let i = 0; i < 20; i++) {
-        const start = toDay('2022-12-15') + below(random, 420);
-        ranges.push([toDate(start), toDate(start + below(random, 120))]);
-      }
-      for (const [start, end] of ranges) {
-        const all = await selectBars(sql(), symbol, start, end);
-        for (const minScore of [0, 0.85]) {
-          const wish = { timeframe, minScore };
-          const body = read(await reader.select(symbol, query(start, end, wish)));
-          const expected = rollNaively(
-            all.filter((bar) => bar.quality_score >= minScore),
-            timeframe,
-          );
-          const rounded = (bars: unknown[]) =>
-            (bars as ApiBar[]).map((bar) => ({ ...bar, vwap: bar.vwap?.toFixed(3) ?? null }));
-          expect(rounded(body.data)).toEqual(rounded(expected));
-          expect([body.count, body.timeframe]).toEqual([expected.length, timeframe]);
+    test.each(['1w', '1mo'] as const)(
+      'of %s equal bars put together by hand',
+      async (timeframe) => {
+        const symbol = await load(eventfulBars('2023-01-03', 285, 44));
+        const reader = makeReader();
+        const random = seededRandom(3);
+        const ranges: [string, string][] = [['2022-12-01', '2024-03-01']];
+        for (let i = 0; i < 20; i++) {
+          const start = toDay('2022-12-15') + below(random, 420);
+          ranges.push([toDate(start), toDate(start + below(random, 120))]);
         }
-      }
-    });
+        for (const [start, end] of ranges) {
+          const all = await selectBars(sql(), symbol, start, end);
+          for (const minScore of [0, 0.85]) {
+            const wish = { timeframe, minScore };
+            const body = read(await reader.select(symbol, query(start, end, wish)));
+            const expected = rollNaively(
+              all.filter((bar) => bar.quality_score >= minScore),
+              timeframe,
+            );
+            const rounded = (bars: unknown[]) =>
+              (bars as ApiBar[]).map((bar) => ({ ...bar, vwap: bar.vwap?.toFixed(3) ?? null }));
+            expect(rounded(body.data)).toEqual(rounded(expected));
+            expect([body.count, body.timeframe]).toEqual([expected.length, timeframe]);
+          }
+        }
+      },
+    );
 
     const partials = async (symbol: ResolvedSymbol, start: string, end: string) => {
       const wish = { timeframe: '1w' as const };
@@ -560,14 +569,15 @@ describeEditions('bars', (database) => {
     });
 
     test('serves no answer of a block that was too large to keep', async () => {
-      const symbol = await load([flatBar('2024-01-10')]);
-      const small = (await makeReader().block(symbol)).bytes;
-      const reader = makeReader(true, small);
-      const week = query('2024-01-08', '2024-01-12', { timeframe: '1w' });
-      await reader.select(symbol, week);
-      await ingest(sql(), symbol.instrumentId, [flatBar('2024-01-10', { volume: 5 })]);
+      const bars = eventfulBars('2023-01-03', 200, 6);
+      const symbol = await load(bars);
+      const reader = makeReader(true, (await makeReader().block(symbol)).bytes);
+      const { session } = bars[100];
+      const one = query(session, session);
+      await reader.select(symbol, one);
+      await ingest(sql(), symbol.instrumentId, [{ ...bars[100], volume: 5 }]);
       reader.drop([symbol.instrumentId]);
-      expect(read(await reader.select(symbol, week)).data[0].volume).toBe(5);
+      expect(read(await reader.select(symbol, one)).data[0].volume).toBe(5);
       expect(reader.stats()).toMatchObject({ blocks: 0, bytes: 0 });
     });
 

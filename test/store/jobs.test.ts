@@ -98,7 +98,13 @@ describeEditions('jobs', (database) => {
         ...{ startedAt: started.startedAt, finishedAt: null, error: null, ...NONE },
       });
       expect(started.startedAt).toBeInstanceOf(Date);
-      const counts = { requests: 7, inserted: 6_000_000_000, changed: 5, unchanged: 4, rejected: 3 };
+      const counts = {
+        requests: 7,
+        inserted: 6_000_000_000,
+        changed: 5,
+        unchanged: 4,
+        rejected: 3,
+      };
       await updateRun(sql(), runId, { ...counts, done: 8 });
       expect(await selectRuns(sql(), 1, job)).toEqual([{ ...started, ...counts, done: 8 }]);
       await finishRun(sql(), runId, 'failed', 'the vendor stayed away');

@@ -32,7 +32,8 @@ function nextMigration(text: string, name = 'next'): Migration {
 }
 
 /** Everything that a migration could have touched, down to the versions of rows. */
-const schemaState = (sql: Sql) => sql`
+const schemaState = (sql: Sql) =>
+  sql`
   select (select json_agg(c order by oid) from (
             select oid, relname, relkind, relfilenode, relnatts from pg_class
             where relnamespace = 'public'::regnamespace) c) as relations,
@@ -243,10 +244,7 @@ describe('editions', () => {
   });
 
   test('timescale keeps bars in chunks of five years, with the key and checks of plain', async () => {
-    const [plain, timescale] = [
-      await makeEmpty('plain'),
-      await makeEmpty('timescale-apache'),
-    ];
+    const [plain, timescale] = [await makeEmpty('plain'), await makeEmpty('timescale-apache')];
     for (const { sql } of [plain, timescale]) await migrate(sql);
     const { sql } = timescale;
     expect([...(await hypertables(sql))]).toEqual([{ name: 'bars_1d', chunks: 0 }]);

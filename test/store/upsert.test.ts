@@ -189,7 +189,11 @@ describeEditions('upsert', (database) => {
       await write([], before);
       expect(await read(id, '1d')).toEqual(before);
       const [kept] = await rowVersions(id);
-      const after = [before[0], range('2024-01-10', '2024-01-12'), range('2024-02-01', '2024-02-02')];
+      const after = [
+        before[0],
+        range('2024-01-10', '2024-01-12'),
+        range('2024-02-01', '2024-02-02'),
+      ];
       await write(before, after);
       expect(await read(id, '1d')).toEqual(after);
       expect((await rowVersions(id))[0]).toBe(kept);
@@ -288,9 +292,9 @@ describeEditions('upsert', (database) => {
 
     test('that move to another day are told with both days', async () => {
       const id = await addInstrument(sql(), 'AE');
-      expect(await addSplit(sql(), id, { exDate: '2024-01-10', splitFrom: 1, splitTo: 2 })).toEqual([
-        { instrumentId: id, exDate: '2024-01-10' },
-      ]);
+      expect(await addSplit(sql(), id, { exDate: '2024-01-10', splitFrom: 1, splitTo: 2 })).toEqual(
+        [{ instrumentId: id, exDate: '2024-01-10' }],
+      );
       await store(id, [split({ providerActionId: 'M', exDate: '2024-01-11' })]);
       expect(await store(id, [split({ providerActionId: 'M', exDate: '2024-01-12' })])).toEqual([
         '2024-01-11',

@@ -1,0 +1,104 @@
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Browser, chromium, type Page } from 'playwright-core';
+import { cloneDatabase, type TestDatabase } from '../database.ts';
+import { fillWarehouse, startServer, type TestServer } from '../fixtures/http-server.ts';
+
+setDefaultTimeout(60_000);
+
+const SCREENSHOTS = join(import.meta.dir, '../screenshots');
+const CHROMIUM_FLAGS = [
+  ...['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
+  ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
+];
+
+describe('/docs in a browser', () => {
+  let database: TestDatabase;
+  let server: TestServer;
+  let browser: Browser;
+  let page: Page;
+  const complaints: string[] = [];
+  const requests: string[] = [];
+
+  beforeAll(async () => {
+    mkdirSync(SCREENSHOTS, { recursive: true });
+    database = await cloneDatabase('plain');
+    await fillWarehouse(database.sql);
+    server = await startServer(database.url);
+    browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: CHROMIUM_FLAGS });
+    page = await browser.newPage({ viewport: { width: 1200, height: 1000 } });
+    page.on('console', (message) => complaints.push(`${message.type()}: ${message.text()}`));
+    page.on('pageerror', (error) => complaints.push(`error: ${error.message}`));
+    page.on('request', (request) => requests.push(request.url()));
+    page.on('response', (response) => {
+      if (response.status() >= 400) complaints.push(`${response.status()} ${response.url()}`);
+    });
+    await page.addInitScript(() => {
+      document.addEventListener('securitypolicyviolation', (event) => {
+        console.error(`policy: ${event.effectiveDirective} ${event.blockedURI}`);
+      });
+    });
+    await page.goto(`${server.url}/docs`);
+    await page.locator('.opblock').first().waitFor();
+  }, 120_000);
+  afterAll(async () => {
+    await browser?.close();
+    await server?.stop();
+    await database?.drop();
+  });
+
+  test('lists every operation under its tag', async () => {
+    expect(await page.title()).toBe('marketd API');
+    const paths = await page.locator('.opblock-summary-path').allInnerTexts();
+    expect(paths.map((path) => path.replaceAll('\u200b', '')).sort()).toEqual([
+      '/',
+      '/api/v1/historical/{symbol}',
+      '/api/v1/status',
+      '/api/v1/symbols',
+      '/api/v1/symbols/detailed',
+      '/health',
+    ]);
+    expect((await page.locator('.opblock-tag').allInnerTexts()).length).toBe(3);
+  });
+
+  test('executes an operation', async () => {
+    const block = page.locator('#operations-service-getStatus');
+    await block.locator('.opblock-summary').click();
+    await block.getByRole('button', { name: 'Execute' }).click();
+    const answer = block.locator('.live-responses-table');
+    await answer.waitFor();
+    expect(await answer.locator('.response-col_status').last().textContent()).toStartWith('200');
+    expect(await answer.textContent()).toContain('"validation_rate_pct": 72.42');
+    await block.locator('.opblock-summary').click();
+  });
+
+  test('executes one with parameters, from the examples that are filled in', async () => {
+    const block = page.locator('#operations-bars-getHistorical');
+    await block.locator('.opblock-summary').click();
+    await block.getByRole('button', { name: 'Execute' }).click();
+    const answer = block.locator('.live-responses-table');
+    await answer.waitFor();
+    expect(await answer.locator('.response-col_status').last().textContent()).toStartWith('200');
+    const url = await block.locator('.request-url').textContent();
+    expect(url).toContain('/api/v1/historical/AAPL?start=2023-01-01&end=2023-12-31');
+    await page.screenshot({ path: join(SCREENSHOTS, 'docs.png') });
+  });
+
+  test('asks nobody else for anything, and has nothing to complain of', () => {
+    expect(requests.length).toBeGreaterThan(5);
+    const foreign = requests.filter((url) => !url.startsWith(`${server.url}/`));
+    expect(foreign.filter((url) => !url.startsWith('data:'))).toEqual([]);
+    expect(complaints).toEqual([]);
+  });
+
+  test('looks as it should: its own style is applied under the policy', async () => {
+    const color = await page
+      .locator('.opblock-get .opblock-summary-method')
+      .first()
+      .evaluate((element) => getComputedStyle(element).backgroundColor);
+    expect(color).not.toBe('rgba(0, 0, 0, 0)');
+    const html = await (await server.get('/docs')).text();
+    expect(html).not.toMatch(/https?:|style=|<script>/);
+  });
+});

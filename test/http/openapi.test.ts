@@ -1,0 +1,284 @@
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
+import SwaggerParser from '@apidevtools/swagger-parser';
+import { Validator } from '@seriousme/openapi-schema-validator';
+import Ajv from 'ajv';
+import addFormats from 'ajv-formats';
+import { makeApp } from '../../src/http/app.ts';
+import { cleanDocument, cleanSchema } from '../../src/http/openapi.ts';
+import { BarReader } from '../../src/query/bars.ts';
+import { StatusReader } from '../../src/query/status.ts';
+import { SymbolDirectory } from '../../src/query/symbols.ts';
+import { type Database, openDatabase } from '../../src/store/database.ts';
+import { describeEditions } from '../database.ts';
+import { calendar } from '../fixtures/bars.ts';
+import {
+  FIRST,
+  fillWarehouse,
+  LAST,
+  startServer,
+  type TestServer,
+} from '../fixtures/http-server.ts';
+
+interface Schema {
+  [key: string]: unknown;
+}
+
+interface Parameter {
+  name: string;
+  in: string;
+  required: boolean;
+  description?: string;
+  schema: Schema;
+}
+
+interface Operation {
+  operationId: string;
+  summary: string;
+  tags: string[];
+  parameters?: Parameter[];
+  requestBody?: unknown;
+  responses: Record<
+    string,
+    { description: string; content?: Record<string, { schema: Schema; example: unknown }> }
+  >;
+}
+
+interface Document {
+  openapi: string;
+  info: Record<string, unknown>;
+  paths: Record<string, Record<string, Operation>>;
+}
+
+/** Routes that are for people, or part of the documentation itself. */
+const HIDDEN = /^\/(docs|dashboard|assets|favicon\.ico)(\/|$)/;
+const ERRORS_OF: Record<string, string[]> = {
+  '/': ['500'],
+  '/health': ['500', '503'],
+  '/api/v1/status': ['500', '503'],
+  '/api/v1/symbols': ['500', '503'],
+  '/api/v1/symbols/detailed': ['500', '503'],
+  '/api/v1/historical/{symbol}': ['404', '422', '500', '503'],
+};
+
+/** The schema with every object closed: a field that is not documented is an error. */
+function close(schema: unknown): unknown {
+  if (Array.isArray(schema)) return schema.map(close);
+  if (typeof schema !== 'object' || schema === null) return schema;
+  const entries = Object.entries(schema).map(([key, value]) => [key, close(value)]);
+  const closed = Object.fromEntries(entries) as Schema;
+  if (closed.type === 'object' && !closed.additionalProperties) closed.additionalProperties = false;
+  return closed;
+}
+
+const ajv = addFormats(new Ajv({ strict: false, allErrors: true }));
+
+function violations(schema: unknown, value: unknown): unknown[] {
+  const validate = ajv.compile(close(schema) as object);
+  validate(value);
+  return (validate.errors ?? []).map((error) => ({ at: error.instancePath, ...error }));
+}
+
+describeEditions('the OpenAPI document', (database) => {
+  let server: TestServer;
+  let document: Document;
+  let pools: Database;
+
+  beforeAll(async () => {
+    await fillWarehouse(database().sql);
+    server = await startServer(database().url);
+    pools = openDatabase(database().url);
+    document = (await (await server.get('/docs/json')).json()) as Document;
+  });
+  afterAll(async () => {
+    await pools?.close();
+    await server?.stop();
+  });
+
+  const operations = () =>
+    Object.entries(document.paths).flatMap(([path, item]) =>
+      Object.entries(item).map(([method, operation]) => ({ path, method, operation })),
+    );
+
+  test('passes two validators', async () => {
+    expect(document.openapi).toStartWith('3.0');
+    const { valid, errors } = await new Validator().validate(
+      structuredClone(document) as unknown as Schema,
+    );
+    expect(errors).toBeUndefined();
+    expect(valid).toBe(true);
+    const copy = structuredClone(document) as unknown as Parameters<
+      typeof SwaggerParser.validate
+    >[0];
+    expect(await SwaggerParser.validate(copy)).toMatchObject({ info: { title: 'marketd' } });
+  });
+
+  test('is JSON that caches ask about again', async () => {
+    const response = await server.get('/docs/json');
+    expect(response.headers.get('content-type')).toBe('application/json');
+    expect(response.headers.get('cache-control')).toBe('no-cache');
+    const version = (await (await server.get('/')).json()) as { version: string };
+    expect(document.info.version).toBe(version.version);
+  });
+
+  test('has every route of the application that is not hidden, and no other', () => {
+    const app = makeApp({
+      database: pools,
+      edition: database().edition,
+      bars: new BarReader(pools.read, calendar, 0),
+      symbols: new SymbolDirectory(pools.read),
+      status: new StatusReader(pools.read),
+      calendar,
+      version: '0.0.0',
+      startedAt: 0,
+      publishDelayMs: 0,
+      now: Date.now,
+      scheduler: () => ({ status: 'stopped', nextRun: null }),
+      log: () => {},
+    });
+    const routes = app.routes
+      .filter(({ path }) => !HIDDEN.test(path))
+      .map(({ method, path }) => `${method} ${path.replace(/:(\w+)/g, '{$1}')}`);
+    const documented = operations().map(({ method, path }) => `${method.toUpperCase()} ${path}`);
+    expect(documented.sort()).toEqual(routes.sort());
+    expect(documented.length).toBe(6);
+    const text = JSON.stringify(document.paths);
+    expect(text).not.toMatch(/elysiaMeta|\$id|BooleanString|"meaning"|patternProperties/);
+  });
+
+  test('says of each operation what it is and which errors it can give', () => {
+    const ids = operations().map(({ operation }) => operation.operationId);
+    expect(new Set(ids).size).toBe(ids.length);
+    for (const { path, method, operation } of operations()) {
+      expect(method).toBe('get');
+      expect(operation.summary.length).toBeGreaterThan(10);
+      expect(operation.tags).toHaveLength(1);
+      expect(operation.requestBody).toBeUndefined();
+      const errors = Object.keys(operation.responses).filter((status) => status >= '400');
+      expect([path, errors]).toEqual([path, ERRORS_OF[path]!]);
+    }
+  });
+
+  test('has every parameter, with what is allowed', () => {
+    const { parameters } = document.paths['/api/v1/historical/{symbol}']!.get!;
+    const listed = parameters!.map(({ name, in: place, required, schema }) => [
+      name,
+      place,
+      required,
+      schema.type,
+    ]);
+    expect(listed).toEqual([
+      ['symbol', 'path', true, 'string'],
+      ['start', 'query', true, 'string'],
+      ['end', 'query', true, 'string'],
+      ['timeframe', 'query', false, 'string'],
+      ['validated_only', 'query', false, 'boolean'],
+      ['min_quality', 'query', false, 'number'],
+      ['adjustment', 'query', false, 'string'],
+      ['format', 'query', false, 'string'],
+    ]);
+    for (const { description } of parameters!) expect(description).toBeTruthy();
+  });
+
+  test('has an example for every answer, and each is one of its schema', () => {
+    let examples = 0;
+    for (const { path, operation } of operations()) {
+      for (const [status, { description, content }] of Object.entries(operation.responses)) {
+        expect(description).toBeTruthy();
+        const body = content!['application/json']!;
+        expect([path, status, violations(body.schema, body.example)]).toEqual([path, status, []]);
+        examples++;
+      }
+    }
+    expect(examples).toBe(19);
+  });
+
+  const range = `start=${FIRST}&end=${LAST}`;
+  const historical = '/api/v1/historical/{symbol}';
+  const asked: [path: string, status: number, actual: string][] = [
+    ['/', 200, '/'],
+    ['/health', 200, '/health'],
+    ['/api/v1/status', 200, '/api/v1/status'],
+    ['/api/v1/symbols', 200, '/api/v1/symbols'],
+    ['/api/v1/symbols/detailed', 200, '/api/v1/symbols/detailed'],
+    [historical, 200, `/api/v1/historical/AAPL?${range}`],
+    [historical, 200, `/api/v1/historical/AAPL?${range}&validated_only=false`],
+    [historical, 200, `/api/v1/historical/AAPL?${range}&min_quality=1&timeframe=1w`],
+    [historical, 200, `/api/v1/historical/BTC%2FUSD?${range}&timeframe=1mo`],
+    [historical, 200, `/api/v1/historical/BAD?${range}`],
+    [historical, 200, `/api/v1/historical/EMPTY?${range}`],
+    [historical, 200, `/api/v1/historical/REFUSED?${range}`],
+    [historical, 404, `/api/v1/historical/NOPE?${range}`],
+    [historical, 422, '/api/v1/historical/AAPL?start=x&end=y'],
+    [historical, 422, '/api/v1/historical/AAPL'],
+  ];
+  for (const [path, status, actual] of asked) {
+    test(`describes the answer to ${actual}`, async () => {
+      const response = await server.get(actual);
+      expect(response.status).toBe(status);
+      const { content } = document.paths[path]!.get!.responses[String(status)]!;
+      expect(violations(content!['application/json']!.schema, await response.json())).toEqual([]);
+    });
+  }
+
+  test('describes the CSV as well', async () => {
+    const { content } = document.paths[historical]!.get!.responses[200]!;
+    const example = String(content!['text/csv']!.example);
+    const response = await server.get(`/api/v1/historical/AAPL?${range}&format=csv`);
+    const lines = (await response.text()).split('\n');
+    expect(example.split('\n')[0]).toBe(lines[0]);
+    expect(example.split('\n')[1]!.split(',')).toHaveLength(lines[1]!.split(',').length);
+  });
+});
+
+describe('cleaning', () => {
+  const cases: [what: string, given: Schema, clean: Schema][] = [
+    ['const', { const: 'raw' }, { type: 'string', enum: ['raw'] }],
+    ['const with a type', { const: 1, type: 'integer' }, { type: 'integer', enum: [1] }],
+    ['examples', { type: 'string', examples: ['a', 'b'] }, { type: 'string', example: 'a' }],
+    ['keys of TypeBox', { type: 'string', $id: 'x', elysiaMeta: 1 }, { type: 'string' }],
+    ['what text means', { type: 'string', meaning: 'boolean' }, { type: 'boolean' }],
+    [
+      'a union with null',
+      { anyOf: [{ type: 'string', format: 'date' }, { type: 'null' }], description: 'd' },
+      { type: 'string', format: 'date', description: 'd', nullable: true },
+    ],
+    [
+      'a number that is parsed from text',
+      { anyOf: [{ type: 'string', format: 'numeric' }, { type: 'number' }] },
+      { type: 'number' },
+    ],
+    [
+      'a union of two things',
+      { anyOf: [{ const: 'a' }, { const: 'b' }] },
+      {
+        anyOf: [
+          { type: 'string', enum: ['a'] },
+          { type: 'string', enum: ['b'] },
+        ],
+      },
+    ],
+    [
+      'a record',
+      { type: 'object', patternProperties: { '^.*$': { const: 'x' } } },
+      { type: 'object', additionalProperties: { type: 'string', enum: ['x'] } },
+    ],
+    [
+      'properties, also one with the name of a keyword',
+      { type: 'object', properties: { const: { $id: 'y', type: 'array', items: { $id: 'z' } } } },
+      { type: 'object', properties: { const: { type: 'array', items: {} } } },
+    ],
+  ];
+  for (const [what, given, clean] of cases) {
+    test(`of ${what}`, () => {
+      expect(cleanSchema(given as never)).toEqual(clean as never);
+    });
+  }
+
+  test('makes a document of nearly nothing', () => {
+    const document = { openapi: '3.0.3', paths: { '/x': { get: {}, parameters: [] } } };
+    expect(cleanDocument({ ...document, components: { schemas: {} } })).toEqual({
+      openapi: '3.0.3',
+      paths: { '/x': { get: { responses: { 200: { description: 'Response' } } }, parameters: [] } },
+    });
+  });
+});
