@@ -323,5 +323,8 @@ function csvResponse(answer: BarsAnswer, request: Request): Response {
   const body = new TextEncoder().encode(`${[CSV_COLUMNS.join(','), ...lines].join('\n')}\n`);
   const etag = `${answer.etag.slice(0, -1)}-csv"`;
   const csv = { ...answer, body, etag, compressed: new Map<string, Uint8Array>() };
-  return sendAnswer(csv, request, 'text/csv; charset=utf-8');
+  const response = sendAnswer(csv, request, 'text/csv; charset=utf-8');
+  // CSV has no place for what is left out: at least it is counted.
+  response.headers.set('x-excluded-count', String(answer.excluded));
+  return response;
 }

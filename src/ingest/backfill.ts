@@ -134,6 +134,7 @@ export async function planRequest(
     lastDay: Math.min(last, published.day),
     nowMs,
     publishedAt: published.publishedAt,
+    isUnlimited: provider.requestsPerMinute === undefined,
     coverage: {
       '1d': await selectCoverageRanges(sql, '1d', ids),
       splits: await selectCoverageRanges(sql, 'splits', ids),

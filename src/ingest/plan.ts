@@ -70,12 +70,14 @@ export interface PlanInput {
   publishedAt: number;
   /** Coverage by dataset ('1d', 'splits', 'dividends') and instrument. */
   coverage: Record<string, ReadonlyMap<number, readonly CoverageRange[]>>;
+  /** True when requests cost nothing: each symbol is then simply asked for by itself. */
+  isUnlimited?: boolean;
   /** First day the provider's plan includes, as far as it was learned; null when not. */
   entitledFrom: number | null;
 }
 
 /** Whole-market pages: events a year and events a page, as the vendor counts them. */
-const ACTIONS_A_YEAR: Record<ActionDataset, number> = { splits: 1_500, dividends: 45_000 };
+const ACTIONS_A_YEAR: Record<ActionDataset, number> = { splits: 1_500, dividends: 60_000 };
 const ACTIONS_A_PAGE = 5_000;
 /** Pages of the vendor's symbol list, at a thousand each. */
 const LIST_PAGES = 12;
@@ -97,7 +99,7 @@ export function planBackfill(input: PlanInput): BackfillPlan {
     .filter(({ sessions }) => sessions.length > 0);
   const refused: RangeTask[] = [];
   const asked = input.entitledFrom === null ? due : splitRefused(due, input, refused);
-  const { ranges, grouped } = chooseRequests(asked, calendar);
+  const { ranges, grouped } = chooseRequests(asked, calendar, input.isUnlimited === true);
   const actions = [...planActions(input, 'splits'), ...planActions(input, 'dividends')];
   const describe = input.instruments.filter((instrument) => !instrument.isDescribed);
   const requests = {
@@ -175,6 +177,7 @@ function splitRefused(due: readonly Due[], input: PlanInput, refused: RangeTask[
 function chooseRequests(
   due: readonly Due[],
   calendar: Calendar,
+  isUnlimited: boolean,
 ): { ranges: RangeTask[]; grouped: GroupedTask[] } {
   const missing = new Int32Array(calendar.sessionCount);
   for (const { sessions } of due) for (const index of sessions) missing[index]++;
@@ -191,7 +194,7 @@ function chooseRequests(
   let best = 0;
   let bestCost = due.length;
   let left = due.length;
-  for (let k = 1; k <= order.length; k++) {
+  for (let k = 1; k <= order.length && !isUnlimited; k++) {
     left -= served[k];
     if (k + left < bestCost) {
       best = k;

@@ -175,7 +175,8 @@ const TOO_EARLY = /before end of day/i;
 
 function parseRefusal(status: number, body: string): Refusal {
   const { error, message = error } = RefusalBody.safeParse(parseJson(body)).data ?? {};
-  if (message === undefined) return {};
+  // A 403 that is not the vendor's own (a proxy, a firewall) says nothing about the plan.
+  if (message === undefined) return status === 403 ? { kind: 'unavailable' } : {};
   if (status === 403 && UNKNOWN_KEY.test(message)) return { kind: 'unauthorized', message };
   if (status === 403 && TOO_EARLY.test(message)) return { kind: 'too_early', message };
   return { message };

@@ -339,7 +339,7 @@ describe('the database', () => {
       await migrate(sql);
       await fillWarehouse(sql);
       await sql.end();
-      server = await startServer(await gate.open(embedded.url));
+      server = await startServer(gate.open(embedded.url));
       const port = new URL(server.config.DATABASE_URL!).port;
       const paths = [of('AAPL'), '/api/v1/status', '/api/v1/symbols', '/api/v1/symbols/detailed'];
       for (const path of [...paths, ...paths]) {
@@ -353,7 +353,7 @@ describe('the database', () => {
       };
       expect(await count()).toBe(1);
 
-      await gate.close();
+      gate.close();
       await embedded.stop();
       await until(async () => ((await count()) === undefined ? true : undefined));
       for (const path of paths) {
@@ -388,7 +388,7 @@ describe('the database', () => {
       await storeAnswers(other, [{ symbol: 'AAPL', bars: [flatBar('2024-01-02')] }]);
       await other.end();
       expect(await count()).toBeUndefined();
-      await gate.open(embedded.url);
+      gate.open(embedded.url);
       expect(await until(count)).toBe(2);
       for (const path of [...paths, '/health']) {
         const response = await until(async () => {
@@ -400,7 +400,7 @@ describe('the database', () => {
       expect(await (await server.get('/health')).json()).toMatchObject({ status: 'healthy' });
     } finally {
       await server?.stop();
-      await gate.close();
+      gate.close();
       await embedded.stop();
       rmSync(dataDir, { recursive: true, force: true });
     }

@@ -737,7 +737,7 @@ describeEditions('ingest', (database) => {
 
   test('values arrive in the table as the doubles they are', async () => {
     const id = await add();
-    const prices = { open: 0.1, high: 1e22, low: 1e-7, close: 123456789.123456789 };
+    const prices = { open: 0.1, high: 1e22, low: 1e-7, close: 123456789.12345679 };
     const bar = flatBar('2024-01-10', {
       ...{ ...prices, volume: 4_294_967_297.5, vwap: 1 / 3, tradeCount: 2_147_483_647 },
     });

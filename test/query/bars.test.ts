@@ -218,7 +218,7 @@ describeEditions('bars', (database) => {
 
     test('holds every double that the table holds, bit by bit', async () => {
       const exotic = [
-        ...[1e22, 0.1, 123456789.123456789, 1e-7, 5e-324, 1.7976931348623157e308, 1 / 3],
+        ...[1e22, 0.1, 123456789.12345679, 1e-7, 5e-324, 1.7976931348623157e308, 1 / 3],
         ...[2 ** 53 + 2, 1e21, 999999999999999.9, 0.1 + 0.2, 4.35, 1e-5, 100000000000000000000],
       ];
       const sessions = calendar.sessions(toDay('2023-01-03'), toDay('2023-12-29')).map(toDate);

@@ -200,7 +200,8 @@ describeEditions('status', (database) => {
 });
 
 test('scores have three states, with the borders in the better one', () => {
-  expect([1, 0.85, 0.84, 0.5, 0.49, 0].map(scoreState)).toEqual([
+  const states: string[] = [1, 0.85, 0.84, 0.5, 0.49, 0].map(scoreState);
+  expect(states).toEqual([
     ...['validated', 'validated', 'review', 'review', 'excluded', 'excluded'],
   ]);
 });

@@ -40,10 +40,11 @@ const CONTRACT: Record<string, { theirs: string[]; ours: string[] }> = {
 
 describeEditions('views', (database) => {
   const sql = () => database().sql;
-  const rowsOf = async (view: string, column: string, symbol: string, order = '1') =>
-    (
-      await sql().unsafe(`select * from ${view} where ${column} = $1 order by ${order}`, [symbol])
-    ).map((row) => ({ ...row }));
+  const rowsOf = async (view: string, column: string, symbol: string, order = '1') => {
+    const text = `select * from ${view} where ${column} = $1 order by ${order}`;
+    const rows = await sql().unsafe<Record<string, unknown>[]>(text, [symbol]);
+    return rows.map((row) => ({ ...row }));
+  };
 
   test.each(Object.entries(CONTRACT))(
     '%s has the columns of the contract',
@@ -214,7 +215,7 @@ describeEditions('views', (database) => {
     const before = newYorkDay(Date.now());
     const [row] = await rowsOf('symbol_status', 'symbol', 'VSS');
     const after = newYorkDay(Date.now());
-    const days = [before, after].map((today) => today - toDay('2024-01-11'));
+    const days: unknown[] = [before, after].map((today) => today - toDay('2024-01-11'));
     expect(days).toContain(row.data_freshness_days);
     expect(row).toEqual({
       ...{ symbol: 'VSS', last_backfill_date: null, last_backfill_success: null },
