@@ -70,6 +70,10 @@ function toProblem(code: string | number, error: unknown): Problem {
     const message = 'the database is away; marketd reconnects by itself, try again in a moment';
     return { status: 503, code: 'database_away', message };
   }
+  if ((error as { code?: unknown } | null)?.code === '57014') {
+    const message = 'the database took too long over this; try again, or ask for less';
+    return { status: 503, code: 'too_slow', message };
+  }
   if (error instanceof ProviderError) {
     return { status: 502, code: 'provider_failed', message: error.message };
   }

@@ -196,6 +196,8 @@ const BATCH_ITEMS = 1_000;
 const CONCURRENCY = 4;
 /** So many symbols in a row that fail mean that the provider is away, not the symbols wrong. */
 const FAILURES_IN_A_ROW_MAX = 5;
+/** How many sessions a plan may lag behind before "too early" is taken for a fault. */
+const TOO_EARLY_SESSIONS_MAX = 3;
 /** Precision with which a plan's first included day is searched. */
 const ENTITLEMENT_DAYS = 8;
 
@@ -357,8 +359,10 @@ class BackfillRun {
       if (!(error instanceof ProviderError)) throw error;
       if (error.kind === 'too_early') {
         // The plan gets a session later than we thought: leave the last one for the next run.
-        if (task.lastDay <= task.firstDay) return;
         const index = calendar.sessionsBefore(task.lastDay) - 1;
+        const latest = calendar.sessionsBefore(latestPublished(this.context).day);
+        if (latest - index > TOO_EARLY_SESSIONS_MAX) throw error;
+        if (task.lastDay <= task.firstDay) return;
         await this.#askRange({ ...task, lastDay: calendar.sessionAt(index) }, described);
       } else if (error.kind === 'not_entitled') {
         const isAnswered = await this.#learning(() =>

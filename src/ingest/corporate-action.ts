@@ -133,38 +133,59 @@ export async function refreshDescriptions(
   plan: BackfillPlan,
   signal: AbortSignal,
 ): Promise<Map<number, number | null>> {
-  const found: Description[] = [];
-  try {
-    if (plan.describeByList) found.push(...(await describeByList(context, plan, signal)));
-    else {
-      for (const { instrumentId, providerSymbol } of plan.describe) {
-        const listed = await context.provider.fetchSymbol(providerSymbol, signal);
-        found.push(toDescription(instrumentId, listed));
-      }
-    }
-  } catch (error) {
-    if (!(error instanceof ProviderError) || error.kind === 'unauthorized') throw error;
-    context.log('WARNING', `names and listing dates: ${errorMessage(error)}`);
-  }
+  const found = plan.describeByList
+    ? await describeByList(context, plan, signal)
+    : await describeEach(context, plan, signal);
   await upsertDescriptions(context.database.write, found);
   const day = (date: string | null) => (date === null ? null : toDay(date));
   return new Map(found.map((one) => [one.instrumentId, day(one.listedOn)]));
 }
 
+/** Logs a failure that the run can do without. @throws what it cannot do without. */
+function forgive(context: BackfillContext, error: unknown): ProviderError {
+  if (!(error instanceof ProviderError) || error.kind === 'unauthorized') throw error;
+  context.log('WARNING', `names and listing dates: ${errorMessage(error)}`);
+  return error;
+}
+
+async function describeEach(
+  context: BackfillContext,
+  plan: BackfillPlan,
+  signal: AbortSignal,
+): Promise<Description[]> {
+  const found: Description[] = [];
+  for (const { instrumentId, providerSymbol } of plan.describe) {
+    try {
+      const listed = await context.provider.fetchSymbol(providerSymbol, signal);
+      found.push(toDescription(instrumentId, listed));
+    } catch (error) {
+      // A bad answer is about this symbol; a provider that is away will be for the next as well.
+      const { kind } = forgive(context, error);
+      if (kind === 'unavailable' || kind === 'rate_limited') break;
+    }
+  }
+  return found;
+}
+
 async function describeByList(
-  { provider }: BackfillContext,
+  context: BackfillContext,
   plan: BackfillPlan,
   signal: AbortSignal,
 ): Promise<Description[]> {
   const wanted = new Map(plan.describe.map((i) => [i.providerSymbol, i.instrumentId]));
   const found: Description[] = [];
-  for await (const page of provider.fetchSymbols(signal)) {
-    for (const listed of page) {
-      const instrumentId = wanted.get(listed.symbol);
-      if (instrumentId === undefined) continue;
-      found.push(toDescription(instrumentId, listed));
-      wanted.delete(listed.symbol);
+  try {
+    for await (const page of context.provider.fetchSymbols(signal)) {
+      for (const listed of page) {
+        const instrumentId = wanted.get(listed.symbol);
+        if (instrumentId === undefined) continue;
+        found.push(toDescription(instrumentId, listed));
+        wanted.delete(listed.symbol);
+      }
     }
+  } catch (error) {
+    forgive(context, error);
+    return found;
   }
   // Not in the list of active symbols: nothing to say, and not asked for again.
   for (const instrumentId of wanted.values()) found.push(toDescription(instrumentId, undefined));

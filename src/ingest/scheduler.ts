@@ -167,6 +167,7 @@ class NightlyScheduler {
   /** The hour has come. Cron may be early by a little, hence the minute. */
   async tick(): Promise<void> {
     if (!this.#lease) return;
+    this.#retries = 0;
     const { hour, minute } = this.options;
     const due = lastDue(this.context.now() + 60_000, hour, minute);
     await this.#enqueue(() => this.#night('schedule', due));

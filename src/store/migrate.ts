@@ -141,7 +141,7 @@ async function applyEdition(connection: AnySql): Promise<Edition> {
 
 /** Finds the edition, creating the extension where the server offers it and we may. */
 async function prepareEdition(connection: AnySql): Promise<Edition> {
-  // The loader's own setting says that it is preloaded: shared_preload_libraries may be read by few.
+  // The loader's own setting says that it is preloaded; the list of libraries may be read by few.
   const [available] = await connection<{ installed: string | null; preloaded: boolean }[]>`
     select installed_version as installed,
            current_setting('timescaledb.disable_load', true) is not null as preloaded

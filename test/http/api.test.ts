@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { openPool, type Sql } from '../../src/store/database.ts';
 import { upsertSymbols } from '../../src/store/symbols.ts';
 import { describeEditions } from '../database.ts';
@@ -13,6 +13,8 @@ import {
   type TestServer,
   until,
 } from '../fixtures/http-server.ts';
+
+setDefaultTimeout(60_000);
 
 interface ApiBar {
   time: string;

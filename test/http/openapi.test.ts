@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import SwaggerParser from '@apidevtools/swagger-parser';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import Ajv from 'ajv';
@@ -18,6 +18,8 @@ import {
   startServer,
   type TestServer,
 } from '../fixtures/http-server.ts';
+
+setDefaultTimeout(60_000);
 
 interface Schema {
   [key: string]: unknown;

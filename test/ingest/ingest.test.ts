@@ -361,7 +361,7 @@ describeEditions('ingest', (database) => {
     const reasons = async (id: number) =>
       (await rejectedOf(sql(), id)).map(({ session, reason }) => `${session} ${reason}`);
 
-    test('are the second and third bar of a session, alike or not; the first is stored', async () => {
+    test('are the second and third bar of a session; the first is stored', async () => {
       const id = await add();
       const bars = [
         flatBar('2024-01-11', { volume: 3 }),
@@ -424,7 +424,7 @@ describeEditions('ingest', (database) => {
       ]);
     });
 
-    test('with NUL bytes, without end and without a real date are kept as far as can be', async () => {
+    test('with NUL bytes, endless or without a real date are kept as far as can be', async () => {
       const id = await add();
       const rejected = [
         { symbol: 'A\0B', session: '2024-02-30', reason: 'is \0 not text', raw: '\0\0x' },

@@ -136,6 +136,14 @@ describe('requests', () => {
     expect(made.dueSessions).toBe(3 * calendar.sessions(FIRST, LAST).length);
   });
 
+  test('are one a symbol when they cost nothing', () => {
+    const all = instruments(50);
+    const bars = new Map(all.map(({ instrumentId }) => [instrumentId, allBut(lastSessions(2))]));
+    expect(plan({ instruments: all, bars }).requests).toMatchObject({ range: 0, grouped: 2 });
+    const free = plan({ instruments: all, bars, isUnlimited: true });
+    expect(free.requests).toMatchObject({ range: 50, grouped: 0, total: 50 });
+  });
+
   test('for a single symbol that misses a single session is a range', () => {
     const bars = new Map([[1, allBut(lastSessions(1))]]);
     const made = plan({ instruments: instruments(1), bars });
@@ -296,7 +304,7 @@ describe('splits and dividends', () => {
   });
 
   test('are asked for the whole market when its pages are fewer', () => {
-    // Five years: 1,500 splits a year are 2 pages of 5,000; 45,000 dividends a year are 46.
+    // Five years: 1,500 splits a year are 2 pages of 5,000; 60,000 dividends a year are 61.
     const all = instruments(40);
     const made = plan({ instruments: all, splits: new Map(), dividends: new Map() });
     const splits = made.actions.filter(({ dataset }) => dataset === 'splits');
@@ -304,8 +312,8 @@ describe('splits and dividends', () => {
     expect(splits[0].instrument).toBeUndefined();
     expect(splits[0].covers).toEqual(all);
     expect(made.requests).toMatchObject({ splits: 2, dividends: 40 });
-    const many = plan({ instruments: instruments(60), dividends: new Map() });
-    expect(many.requests).toMatchObject({ splits: 0, dividends: 46 });
+    const many = plan({ instruments: instruments(80), dividends: new Map() });
+    expect(many.requests).toMatchObject({ splits: 0, dividends: 61 });
   });
 
   test('of one missing session and many symbols are one page', () => {

@@ -737,6 +737,14 @@ describe('a refusal', () => {
     expect((await failure(connect(server).fetchBars(AAPL))).kind).toBe('unauthorized');
   });
 
+  test('403 of a proxy in between says nothing about the plan', async () => {
+    const server = serve();
+    server.respond(() => new Response('<html>Forbidden by policy</html>', { status: 403 }));
+    const error = await failure(connect(server).fetchBars(AAPL));
+    expect(error.kind).toBe('unavailable');
+    expect(error.body).toContain('Forbidden by policy');
+  });
+
   test('of a wrong key', async () => {
     const server = serve({ bars: new Map([['AAPL', week()]]) });
     const error = await failure(connect(server, { apiKey: 'wrong' }).fetchBars(AAPL));

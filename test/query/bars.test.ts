@@ -457,7 +457,7 @@ describeEditions('bars', (database) => {
   describe('the cache', () => {
     const all = query('1990-01-01', '2049-12-31');
 
-    test('answers the same question with the same bytes and another from the same block', async () => {
+    test('answers the same question with the same bytes, another from its block', async () => {
       const symbol = await load(eventfulBars('2023-01-03', 100, 6));
       const reader = makeReader();
       const first = await reader.select(symbol, all);

@@ -102,6 +102,10 @@ describeEditions('changes', (database) => {
     expect(await log.next()).toEqual({ kind: 'trust', isTrusted: true });
     await sql()`select pg_notify('marketd', 'bars 5 6')`;
     expect(await log.next()).toEqual({ kind: 'bars', instrumentIds: [5, 6] });
+    expect(log.messages).toEqual([
+      'the database is away (the connection was closed): trying again until it is back',
+      'the database is back: listening for changes again',
+    ]);
   });
 
   test('are not to be had from a database that does not exist, which is logged', async () => {
@@ -109,7 +113,10 @@ describeEditions('changes', (database) => {
     url.pathname = '/there_is_no_such_database';
     const log = new ChangeLog(url.toString());
     open.push(log);
-    expect(await log.message()).toContain('cannot listen for changes');
+    expect(await log.message()).toBe(
+      'the database is away (database "there_is_no_such_database" does not exist): ' +
+        'trying again until it is back',
+    );
   });
 
   test('end with the listener', async () => {

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, test } from 'bun:test';
 import { hostname } from 'node:os';
 import {
   type BackfillResult,
+  closeDeadRuns,
   finishRun,
   insertRun,
   type Lease,
@@ -139,6 +140,28 @@ describeEditions('jobs', (database) => {
       await finishRun(sql(), next, 'succeeded', null);
       await start('dies');
       expect((await states())[next]).toBe('succeeded');
+    });
+
+    test('that was left open is closed by a new leader, unless its process lives', async () => {
+      const [dead, alive] = [
+        await insertRun(sql(), { job: 'left-open', origin: 'schedule', total: 1 }),
+        await insertRun(sql(), { job: 'still-open', origin: 'schedule', total: 1 }),
+      ];
+      const lease = await leaseLock(database().url, 'still-open');
+      try {
+        for (const job of ['left-open', 'still-open', 'never-ran']) {
+          await closeDeadRuns(database().url, sql(), job);
+        }
+      } finally {
+        await lease?.release();
+      }
+      const state = async (job: string) =>
+        (await selectRuns(sql(), 1, job)).map((run) => [run.runId, run.state]);
+      expect(await state('left-open')).toEqual([[dead, 'interrupted']]);
+      expect(await state('still-open')).toEqual([[alive, 'running']]);
+      const again = await leaseLock(database().url, 'left-open');
+      await again?.release();
+      expect(again).toBeDefined();
     });
 
     test('is listed newest first, of one job or of all', async () => {

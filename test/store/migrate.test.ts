@@ -243,7 +243,7 @@ describe('editions', () => {
     expect(extensions.length).toBe(0);
   });
 
-  test('timescale keeps bars in chunks of five years, with the key and checks of plain', async () => {
+  test('timescale keeps bars in five-year chunks, with the key and checks of plain', async () => {
     const [plain, timescale] = [await makeEmpty('plain'), await makeEmpty('timescale-apache')];
     for (const { sql } of [plain, timescale]) await migrate(sql);
     const { sql } = timescale;
