@@ -201,6 +201,16 @@ export async function upsertChangedBars(
   const target = `staged_bars (is_revision, ${BAR_COLUMNS})`;
   await copyIn(tx, `copy ${target} from stdin (format binary)`, copy.chunks());
   if (rows.length > 500) await tx`analyze staged_bars`;
+  // Compressed rows must be unpacked to be changed. A setting of TimescaleDB's limits how many, to
+  // spare those who did not mean it; it is named by its row, so other editions do not mind.
+  await tx`
+    select set_config(name, '0', true) from pg_settings
+    where name = 'timescaledb.max_tuples_decompressed_per_dml_transaction'`;
+  // Said once more as constants: they keep out chunks, and segments of compressed ones.
+  const ids = [...new Set(rows.map((row) => row.instrumentId))];
+  const days = rows.map(({ bars, row }) => bars.session[row]);
+  const first = toDate(days.reduce((a, b) => Math.min(a, b)));
+  const last = toDate(days.reduce((a, b) => Math.max(a, b)));
   const [{ updated }] = await tx<{ updated: number }[]>`
     with revised as (
       insert into bar_revisions (instrument_id, timeframe, session, flags, trade_count, open, high,
@@ -219,6 +229,7 @@ export async function upsertChangedBars(
           ts_received = case when s.is_revision then s.ts_received else b.ts_received end
       from staged_bars s
       where b.instrument_id = s.instrument_id and b.session = s.session
+        and b.instrument_id = any(${ids}::int[]) and b.session between ${first} and ${last}
       returning 1)
     select count(*)::int as updated from updated`;
   if (updated !== rows.length) {

@@ -14,6 +14,7 @@ import {
   type Random,
   seededRandom,
   sessionsFrom,
+  shiftSession,
   shuffle,
   toColumns,
 } from '../fixtures/bars.ts';
@@ -207,6 +208,39 @@ describeEditions('ingest', (database) => {
         bars[10].session,
       ]);
       expect(await selectCounters(sql(), id)).toMatchObject({ gaps_flagged: 1, records: 20 });
+    });
+
+    test('scores again without touching whose bar it is, and whether it is final', async () => {
+      const id = await add();
+      const bars = flat('2024-02-20', 3);
+      await ingest(sql(), id, bars);
+      const moved = flatBar(bars[0].session, { high: 130, close: 130 });
+      const later = { provider: 'other', settledBefore: toDay('2024-03-01') };
+      await ingest(sql(), id, [moved], {}, later);
+      const stored = await selectStored(sql(), id);
+      expect(stored.map((bar) => [bar.score, bar.provider, bar.isFinal])).toEqual([
+        [1, 'other', true],
+        [0.8, 'vendor', false],
+        [1, 'vendor', false],
+      ]);
+    });
+
+    test.each([
+      [63, ['gap', 'gap_unexplained']],
+      [64, []],
+    ])('is the past of a bar %d sessions later: %p, whichever comes first', async (by, flags) => {
+      const half = { open: 50, high: 50, low: 50, close: 50 };
+      const early = flatBar('2023-06-01', half);
+      const late = flatBar(shiftSession('2023-06-01', by));
+      for (const order of [
+        [early, late],
+        [late, early],
+      ]) {
+        const id = await add();
+        for (const bar of order) await ingest(sql(), id, [bar]);
+        const stored = await selectStored(sql(), id);
+        expect(stored.map((bar) => flagNames(bar.flags))).toEqual([[], flags]);
+      }
     });
 
     test('without vwap and count keeps those that are stored', async () => {
