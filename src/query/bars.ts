@@ -54,7 +54,7 @@ class ByteLru<Value> {
 
   constructor(
     readonly bytesMax: number,
-    readonly onDelete: (value: Value) => void = () => {},
+    readonly onDelete: (value: Value, key: string) => void = () => {},
   ) {}
 
   get size(): number {
@@ -67,6 +67,11 @@ class ByteLru<Value> {
     this.#entries.delete(key);
     this.#entries.set(key, entry);
     return entry.value;
+  }
+
+  /** Without using it. */
+  peek(key: string): Value | undefined {
+    return this.#entries.get(key)?.value;
   }
 
   set(key: string, value: Value, bytes: number): void {
@@ -85,7 +90,7 @@ class ByteLru<Value> {
     if (!entry) return;
     this.bytes -= entry.bytes;
     this.#entries.delete(key);
-    this.onDelete(entry.value);
+    this.onDelete(entry.value, key);
   }
 
   clear(): void {
@@ -108,6 +113,7 @@ interface CachedBlock {
 export class BarReader {
   readonly #blocks: ByteLru<CachedBlock>;
   readonly #answers: ByteLru<BarsAnswer>;
+  readonly #scratch = { bytes: new Uint8Array(0) };
   readonly #loading = new Map<number, Promise<CachedBlock>>();
   /** Counts invalidations, so that a block read before one is not kept after it. */
   #generation = 0;
@@ -120,7 +126,9 @@ export class BarReader {
     readonly calendar: Calendar,
     cacheBytes: number,
   ) {
-    this.#answers = new ByteLru(cacheBytes * ANSWER_SHARE);
+    this.#answers = new ByteLru(cacheBytes * ANSWER_SHARE, (_, key) => {
+      this.#blocks.peek(key.slice(0, key.indexOf(' ')))?.answers.delete(key);
+    });
     // An answer never outlives its block: a change that drops the block must find all of them.
     this.#blocks = new ByteLru(cacheBytes * (1 - ANSWER_SHARE), ({ answers }) => {
       for (const key of answers) this.#answers.delete(key);
@@ -148,25 +156,30 @@ export class BarReader {
     for (const id of instrumentIds) this.#blocks.delete(String(id));
   }
 
+  /** The answer to a query when it is in memory as it is. */
+  recall({ instrumentId, symbol }: ResolvedSymbol, query: BarsQuery): BarsAnswer | undefined {
+    if (!this.isTrusted) return undefined;
+    const known = this.#answers.get(`${instrumentId} ${describeQuery(symbol, query)}`);
+    if (!known) return undefined;
+    this.#hits++;
+    this.#blocks.get(String(instrumentId)); // used just now: not forgotten before its answers
+    return known;
+  }
+
   /** The answer to a query, from memory when it can be. */
   async select(symbol: ResolvedSymbol, query: BarsQuery): Promise<BarsAnswer> {
-    const { timeframe, startDay, endDay, minScore, validatedOnly } = query;
-    const parts = [timeframe, startDay, endDay, minScore, validatedOnly, symbol.symbol];
-    const question = parts.join(' ');
+    const known = this.recall(symbol, query);
+    if (known) return known;
+    const question = describeQuery(symbol.symbol, query);
     const key = `${symbol.instrumentId} ${question}`;
-    const known = this.isTrusted ? this.#answers.get(key) : undefined;
     const id = String(symbol.instrumentId);
-    if (known) {
-      this.#hits++;
-      this.#blocks.get(id); // used just now, so that it is not forgotten before its answers
-      return known;
-    }
     const cached = await this.#block(symbol);
     const answer = makeAnswer(cached, query, question, this.calendar);
     // An answer that was asked for is likely to be asked for again: a second memcpy is saved.
     if (this.isTrusted && this.#blocks.get(id) === cached && cached.answers.size < 64) {
-      this.#answers.set(key, answer, answer.body.length + 512);
+      // Half as much again for its compressed forms, which come when they are asked for.
       cached.answers.add(key);
+      this.#answers.set(key, answer, answer.body.length * 1.5 + 512);
     }
     return answer;
   }
@@ -198,7 +211,7 @@ export class BarReader {
 
   async #load(target: ResolvedSymbol): Promise<CachedBlock> {
     const generation = this.#generation;
-    const block = await selectBarBlock(this.sql, target);
+    const block = await selectBarBlock(this.sql, target, this.#scratch);
     const providers = Bun.hash.xxHash3(block.providers.join());
     const tag = Bun.hash.xxHash3(block.encoded, providers).toString(36);
     const cached = { block, tag, answers: new Set<string>() };
@@ -207,6 +220,12 @@ export class BarReader {
     }
     return cached;
   }
+}
+
+/** A query as a text that says all of it. */
+function describeQuery(symbol: string, query: BarsQuery): string {
+  const { timeframe, startDay, endDay, minScore, validatedOnly } = query;
+  return `${timeframe} ${startDay} ${endDay} ${minScore} ${validatedOnly} ${symbol}`;
 }
 
 /** Position of the first session on or after `day`. */

@@ -26,14 +26,18 @@ export interface BarBlock {
 }
 
 /**
- * Reads an instrument's history as one text value: a row each '(2013-02-08,15.07,...,)'. The
+ * Reads an instrument's history as one text value, a line each: '2013-02-08,15.07,...,'. The
  * database prints numbers as JSON wants them, so none is parsed and printed again: bytes are moved.
  * What nearly every bar has in common (no flag, score 1, final) is left out, for each value printed
  * costs the database as much as a comparison of five.
  */
-export async function selectBarBlock(sql: Sql, target: BlockTarget): Promise<BarBlock> {
+export async function selectBarBlock(
+  sql: Sql,
+  target: BlockTarget,
+  scratch: Scratch = { bytes: new Uint8Array(0) },
+): Promise<BarBlock> {
   const { instrumentId, symbol, middle } = target;
-  if (middle === null) return readParts([await readPart(sql, { instrumentId })], symbol);
+  if (middle === null) return readParts([await readPart(sql, { instrumentId })], symbol, scratch);
   // Both halves at once, on two connections: the database has more than one core.
   const parts = await Promise.all([
     readPart(sql, { instrumentId, to: middle }),
@@ -41,9 +45,9 @@ export async function selectBarBlock(sql: Sql, target: BlockTarget): Promise<Bar
   ]);
   // A write may have come between the two: one query sees one state.
   if (parts[0].version !== parts[1].version) {
-    return readParts([await readPart(sql, { instrumentId })], symbol);
+    return readParts([await readPart(sql, { instrumentId })], symbol, scratch);
   }
-  return readParts(parts, symbol);
+  return readParts(parts, symbol, scratch);
 }
 
 export interface BlockTarget {
@@ -65,9 +69,11 @@ async function readPart(
   { instrumentId, from, to }: { instrumentId: number; from?: string; to?: string },
 ): Promise<Part> {
   const [row] = (await sql`
-    select string_agg(row(session, open, high, low, close, volume, vwap, trade_count,
-                          case when flags <> 0 or not is_final or score <> 1
-                               then flags || ':' || score || ':' || is_final end)::text, ''),
+    select string_agg(concat_ws(',', session, open, high, low, close, volume,
+                                coalesce(vwap::text, ''), coalesce(trade_count::text, ''),
+                                case when flags <> 0 or not is_final or score <> 1
+                                     then flags || ':' || score || ':' || is_final
+                                     else '' end), chr(10)),
            count(*)::int4,
            (select version || ' ' || array_to_string(providers, ' ') from instrument_status
             where instrument_id = ${instrumentId} and timeframe = '1d')
@@ -81,12 +87,15 @@ async function readPart(
   return { text: text ?? new Uint8Array(0), length: Number(decode(length)), providers, version };
 }
 
-function readParts(parts: readonly Part[], symbol: string): BarBlock {
-  const text = parts.length === 1 ? parts[0].text : Buffer.concat(parts.map((part) => part.text));
+function readParts(parts: readonly Part[], symbol: string, scratch: Scratch): BarBlock {
+  const texts = parts.map((part) => part.text).filter((text) => text.length > 0);
+  const text =
+    texts.length === 1 ? texts[0] : Buffer.concat(texts.flatMap((one) => [one, LINE_END]));
   const length = parts.reduce((sum, part) => sum + part.length, 0);
-  return { ...encodeBlock(text, length, symbol), providers: parts[0].providers };
+  return { ...encodeBlock(text, length, symbol, scratch), providers: parts[0].providers };
 }
 
+const LINE_END = new Uint8Array([0x0a]);
 const decoder = new TextDecoder();
 const decode = (bytes: Uint8Array | null) => (bytes === null ? '' : decoder.decode(bytes));
 const ascii = (text: string) => new TextEncoder().encode(text);
@@ -103,8 +112,16 @@ const ROW_BYTES_MAX = 420;
 const ROW_BYTES_WITH_FLAGS_MAX = ROW_BYTES_MAX + 300;
 
 const COMMA = 0x2c;
-const CLOSE = 0x29;
+const NEWLINE = 0x0a;
 const ZERO = 0x30;
+
+/** Memory that one reading after the other is encoded in. */
+export interface Scratch {
+  bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** Twenty years of a symbol are 1.3 MB; what is larger is not kept. */
+const SCRATCH_BYTES_MAX = 4_194_304;
 
 /** A cursor over the rows' text that writes JSON. One object a block; its methods are the loop. */
 class RowEncoder {
@@ -116,8 +133,10 @@ class RowEncoder {
     readonly text: Uint8Array,
     rows: number,
     readonly rowBytes: number,
+    scratch: Scratch,
   ) {
-    this.out = new Uint8Array(Math.max(rows, 1) * (rowBytes - 100) + rowBytes);
+    const expected = Math.max(rows, 1) * (rowBytes - 100) + rowBytes;
+    this.out = scratch.bytes.length >= expected ? scratch.bytes : new Uint8Array(expected);
   }
 
   /** Makes room for one more row. */
@@ -133,6 +152,12 @@ class RowEncoder {
     let { length } = this;
     for (let i = 0; i < bytes.length; i++) out[length++] = bytes[i];
     this.length = length;
+  }
+
+  /** As `put`; better for more than some fifty bytes. */
+  putLong(bytes: Uint8Array): void {
+    this.out.set(bytes, this.length);
+    this.length += bytes.length;
   }
 
   /** Copies the value up to the next comma; an empty one is null. */
@@ -153,10 +178,15 @@ class RowEncoder {
     this.length = length;
   }
 
-  /** The rest of the row, up to and beyond its closing parenthesis. */
+  /** True at the end of a line. */
+  atEnd(): boolean {
+    return this.at >= this.text.length || this.text[this.at] === NEWLINE;
+  }
+
+  /** The rest of the line; goes on to the next one. */
   readRest(): string {
     const start = this.at;
-    while (this.text[this.at] !== CLOSE) this.at++;
+    while (!this.atEnd()) this.at++;
     this.at++;
     return decoder.decode(this.text.subarray(start, this.at - 1));
   }
@@ -166,10 +196,11 @@ function encodeBlock(
   text: Uint8Array,
   length: number,
   symbol: string,
+  scratch: Scratch,
 ): Omit<BarBlock, 'providers'> {
   const head = ascii('{"time":"');
   const middle = ascii(`T00:00:00Z","symbol":${JSON.stringify(symbol)}`);
-  const encoder = new RowEncoder(text, length, ROW_BYTES_MAX + middle.length);
+  const encoder = new RowEncoder(text, length, ROW_BYTES_MAX + middle.length, scratch);
   const session = new Int32Array(length);
   const score = new Float64Array(length);
   const flags = new Int32Array(length);
@@ -178,7 +209,6 @@ function encodeBlock(
   for (let row = 0; row < length; row++) {
     encoder.reserve();
     offsets[row] = encoder.length;
-    encoder.at++; // the opening parenthesis
     session[row] = readDay(text, encoder.at);
     encoder.put(head);
     encoder.copyValue();
@@ -188,19 +218,20 @@ function encodeBlock(
       encoder.copyValue();
     }
     score[row] = 1;
-    if (text[encoder.at] === CLOSE) {
+    if (encoder.atEnd()) {
       encoder.at++;
-      encoder.put(END_PLAIN);
+      encoder.putLong(END_PLAIN);
       continue;
     }
     const [flagText, scoreText, finalText] = encoder.readRest().split(':');
     flags[row] = Number(flagText);
     score[row] = Number(scoreText);
     if (score[row] < VALIDATED_SCORE) flawed.push(row);
-    encoder.put(encodeEnd(score[row], flags[row], finalText === 'true'));
+    encoder.putLong(encodeEnd(score[row], flags[row], finalText === 'true'));
   }
   offsets[length] = encoder.length;
   const encoded = encoder.out.slice(0, Math.max(0, encoder.length - 1));
+  if (encoder.out.length <= SCRATCH_BYTES_MAX) scratch.bytes = encoder.out;
   return {
     symbol,
     length,

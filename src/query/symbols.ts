@@ -32,12 +32,15 @@ interface Directory {
  */
 export class SymbolDirectory {
   #known: Promise<Directory> | undefined;
+  /** Grows whenever what was found before may mean something else. */
+  generation = 0;
   isTrusted = false;
 
   constructor(readonly sql: Sql) {}
 
   clear(): void {
     this.#known = undefined;
+    this.generation++;
   }
 
   /** @returns undefined when no instrument, or more than one, can be meant. */
