@@ -44,6 +44,8 @@ export interface CacheStats {
 
 /** How many of the bars that an answer leaves out it names. */
 const EXCLUDED_NAMED_MAX = 100;
+/** Different questions to one block that are remembered. */
+const ASKED_MAX = 1_000;
 /** Part of the cache that whole answers may take, beside the blocks they are cut from. */
 const ANSWER_SHARE = 0.25;
 
@@ -103,7 +105,10 @@ interface CachedBlock {
   block: BarBlock;
   /** Distinguishes this reading of the instrument from every other, in any process. */
   tag: string;
+  /** Keys of its answers that are kept. */
   answers: Set<string>;
+  /** Keys of what was asked of it. */
+  asked: Set<string>;
 }
 
 /**
@@ -175,12 +180,13 @@ export class BarReader {
     const id = String(symbol.instrumentId);
     const cached = await this.#block(symbol);
     const answer = makeAnswer(cached, query, question, this.calendar);
-    // An answer that was asked for is likely to be asked for again: a second memcpy is saved.
-    if (this.isTrusted && this.#blocks.get(id) === cached && cached.answers.size < 64) {
+    if (!this.isTrusted || this.#blocks.get(id) !== cached) return answer;
+    // Kept when it is asked for again: most are asked for once, and the block is there anyway.
+    if (cached.asked.has(key)) {
       // Half as much again for its compressed forms, which come when they are asked for.
       cached.answers.add(key);
       this.#answers.set(key, answer, answer.body.length * 1.5 + 512);
-    }
+    } else if (cached.asked.size < ASKED_MAX) cached.asked.add(key);
     return answer;
   }
 
@@ -214,7 +220,7 @@ export class BarReader {
     const block = await selectBarBlock(this.sql, target, this.#scratch);
     const providers = Bun.hash.xxHash3(block.providers.join());
     const tag = Bun.hash.xxHash3(block.encoded, providers).toString(36);
-    const cached = { block, tag, answers: new Set<string>() };
+    const cached = { block, tag, answers: new Set<string>(), asked: new Set<string>() };
     if (this.isTrusted && generation === this.#generation) {
       this.#blocks.set(String(target.instrumentId), cached, block.bytes);
     }

@@ -1,6 +1,6 @@
 import { type BarColumns, makeBars } from '../model/bar.ts';
 import { FLAG, flagNames, VALIDATED_SCORE } from '../model/quality.ts';
-import { toDate, toDay } from '../model/session.ts';
+import { toDate } from '../model/session.ts';
 import type { Sql } from '../store/database.ts';
 
 /**
@@ -26,7 +26,7 @@ export interface BarBlock {
 }
 
 /**
- * Reads an instrument's history as one text value, a line each: '2013-02-08,15.07,...,'. The
+ * Reads an instrument's history as one text value, a line each: '15744,15.07,...,' (days). The
  * database prints numbers as JSON wants them, so none is parsed and printed again: bytes are moved.
  * What nearly every bar has in common (no flag, score 1, final) is left out, for each value printed
  * costs the database as much as a comparison of five.
@@ -69,7 +69,7 @@ async function readPart(
   { instrumentId, from, to }: { instrumentId: number; from?: string; to?: string },
 ): Promise<Part> {
   const [row] = (await sql`
-    select string_agg(concat_ws(',', session, open, high, low, close, volume,
+    select string_agg(concat_ws(',', session - date '1970-01-01', open, high, low, close, volume,
                                 coalesce(vwap::text, ''), coalesce(trade_count::text, ''),
                                 case when flags <> 0 or not is_final or score <> 1
                                      then flags || ':' || score || ':' || is_final
@@ -114,6 +114,7 @@ const ROW_BYTES_WITH_FLAGS_MAX = ROW_BYTES_MAX + 300;
 const COMMA = 0x2c;
 const NEWLINE = 0x0a;
 const ZERO = 0x30;
+const MINUS = 0x2d;
 
 /** Memory that one reading after the other is encoded in. */
 export interface Scratch {
@@ -178,6 +179,17 @@ class RowEncoder {
     this.length = length;
   }
 
+  /** The whole number up to the next comma. */
+  readInteger(): number {
+    const { text } = this;
+    const isNegative = text[this.at] === MINUS;
+    if (isNegative) this.at++;
+    let value = 0;
+    for (; text[this.at] !== COMMA; this.at++) value = value * 10 + text[this.at] - ZERO;
+    this.at++;
+    return isNegative ? -value : value;
+  }
+
   /** True at the end of a line. */
   atEnd(): boolean {
     return this.at >= this.text.length || this.text[this.at] === NEWLINE;
@@ -209,9 +221,10 @@ function encodeBlock(
   for (let row = 0; row < length; row++) {
     encoder.reserve();
     offsets[row] = encoder.length;
-    session[row] = readDay(text, encoder.at);
+    const day = encoder.readInteger();
+    session[row] = day;
     encoder.put(head);
-    encoder.copyValue();
+    encoder.put(dateBytes(day));
     encoder.put(middle);
     for (const key of KEYS) {
       encoder.put(key);
@@ -261,20 +274,16 @@ export function hasVolumeAnomaly(flags: number): boolean {
   return (flags & (FLAG.volumeSpike | FLAG.volumeDrought)) !== 0;
 }
 
-const DAYS = new Map<number, number>();
+const DATES = new Map<number, Uint8Array>();
 
-/** The day of 'YYYY-MM-DD' at a position. Months recur in every symbol and are remembered. */
-function readDay(text: Uint8Array, at: number): number {
-  const digit = (i: number) => text[at + i] - ZERO;
-  const year = digit(0) * 1000 + digit(1) * 100 + digit(2) * 10 + digit(3);
-  const month = digit(5) * 10 + digit(6);
-  const key = year * 12 + month;
-  let first = DAYS.get(key);
-  if (first === undefined) {
-    first = toDay(`${year}-${String(month).padStart(2, '0')}-01`);
-    DAYS.set(key, first);
+/** 'YYYY-MM-DD' of a day. The same days recur in every symbol and are printed once. */
+function dateBytes(day: number): Uint8Array {
+  let bytes = DATES.get(day);
+  if (bytes === undefined) {
+    bytes = ascii(toDate(day));
+    DATES.set(day, bytes);
   }
-  return first + digit(8) * 10 + digit(9) - 1;
+  return bytes;
 }
 
 interface ApiBar {

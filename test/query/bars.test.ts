@@ -461,11 +461,14 @@ describeEditions('bars', (database) => {
       const symbol = await load(eventfulBars('2023-01-03', 100, 6));
       const reader = makeReader();
       const first = await reader.select(symbol, all);
-      expect(await reader.select(symbol, all)).toBe(first);
+      const second = await reader.select(symbol, all);
+      expect(second).toEqual(first);
+      // Asked for twice, it is kept.
+      expect(await reader.select(symbol, all)).toBe(second);
       await reader.select(symbol, query('2023-02-01', '2023-03-01'));
-      expect(reader.stats()).toMatchObject({ blocks: 1, misses: 1, hits: 2 });
+      expect(reader.stats()).toMatchObject({ blocks: 1, misses: 1, hits: 3 });
       expect((await reader.block(symbol)).symbol).toBe(symbol.symbol);
-      expect(reader.stats()).toMatchObject({ misses: 1, hits: 3 });
+      expect(reader.stats()).toMatchObject({ misses: 1, hits: 4 });
     });
 
     test('reads a block once for many who ask at the same time', async () => {
