@@ -19,6 +19,9 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { processIdentity } from '../src/store/embedded.ts';
 
+// chroot and unshare are in a folder that a shell of root which was not logged in may lack.
+process.env.PATH = `${process.env.PATH ?? ''}:/usr/sbin:/sbin`;
+
 /**
  * A PostgreSQL 17 with Debian 13's TimescaleDB for tests, on any Debian with root: it runs in a
  * Debian 13 root that mmdebstrap makes once (30 s, 530 MB), in mounts of its own, so that nothing
