@@ -367,7 +367,8 @@ export const historical = {
       'Both dates are inclusive. With validated_only=true (the default) bars that score at least ' +
       'max(0.85, min_quality) are served; with false every stored bar, or those from min_quality ' +
       'on when it is given. What is left out is named in `excluded`. Weeks begin on Monday; a ' +
-      'week or month is made of the sessions asked for only.',
+      'week or month is made of the sessions asked for only. In CSV the header X-Excluded-Count ' +
+      'counts what is left out.',
     operationId: 'getHistorical',
     responses: withCsv(
       responses('Bars, ascending', HistoricalSchema, HISTORICAL_EXAMPLE, [404, 422, 500, 503]),

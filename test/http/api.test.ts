@@ -344,8 +344,9 @@ describeEditions('the JSON API', (database) => {
     test('as CSV has the same bars', async () => {
       for (const timeframe of ['1d', '1mo']) {
         const query = `${YEAR}&timeframe=${timeframe}&min_quality=0.9`;
-        const { data } = await historical('AAPL', query);
+        const { data, excluded } = await historical('AAPL', query);
         const response = await server.get(bars('AAPL', `${query}&format=csv`));
+        expect(response.headers.get('x-excluded-count')).toBe(String(excluded.count));
         expect(response.headers.get('content-type')).toBe('text/csv; charset=utf-8');
         const text = await response.text();
         expect(text.endsWith('\n')).toBe(true);
