@@ -44,17 +44,18 @@ create table bars_1d (
   instrument_id integer not null,
   session       date not null,
   flags         integer not null,
-  trade_count   integer,
   open          double precision not null,
   high          double precision not null,
   low           double precision not null,
   close         double precision not null,
   volume        double precision not null,
-  vwap          double precision,
   score         double precision not null,
   ts_received   timestamptz not null,
   is_final      boolean not null,
   provider      text not null,
+  -- Last, because reading whatever stands behind a null is slower.
+  trade_count   integer,
+  vwap          double precision,
   primary key (instrument_id, session),
   constraint bars_1d_finite check (
     greatest(open, high, low, close, volume, vwap) < 'infinity'

@@ -103,8 +103,6 @@ class ByteLru<Value> {
 
 interface CachedBlock {
   block: BarBlock;
-  /** Distinguishes this reading of the instrument from every other, in any process. */
-  tag: string;
   /** Keys of its answers that are kept. */
   answers: Set<string>;
   /** Keys of what was asked of it. */
@@ -218,9 +216,7 @@ export class BarReader {
   async #load(target: ResolvedSymbol): Promise<CachedBlock> {
     const generation = this.#generation;
     const block = await selectBarBlock(this.sql, target, this.#scratch);
-    const providers = Bun.hash.xxHash3(block.providers.join());
-    const tag = Bun.hash.xxHash3(block.encoded, providers).toString(36);
-    const cached = { block, tag, answers: new Set<string>(), asked: new Set<string>() };
+    const cached = { block, answers: new Set<string>(), asked: new Set<string>() };
     if (this.isTrusted && generation === this.#generation) {
       this.#blocks.set(String(target.instrumentId), cached, block.bytes);
     }
@@ -275,7 +271,7 @@ function selectRows(block: BarBlock, { startDay, endDay, minScore }: BarsQuery):
 const encoder = new TextEncoder();
 
 function makeAnswer(
-  { block, tag }: CachedBlock,
+  { block }: CachedBlock,
   query: BarsQuery,
   question: string,
   calendar: Calendar,
@@ -302,7 +298,7 @@ function makeAnswer(
   const tail = encoder.encode(`],"excluded":${describeExcluded(block, excluded)}}`);
   return {
     body: joinParts(head, rows, tail),
-    etag: `"${tag}-${Bun.hash.xxHash3(question).toString(36)}"`,
+    etag: `"${block.tag}-${Bun.hash.xxHash3(question).toString(36)}"`,
     count,
     excluded: excluded.length,
     compressed: new Map(),
