@@ -14,10 +14,9 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { processIdentity } from '../src/store/embedded.ts';
+import { freePort, processIdentity } from '../src/store/embedded.ts';
 
 // chroot and unshare are in a folder that a shell of root which was not logged in may lack.
 process.env.PATH = `${process.env.PATH ?? ''}:/usr/sbin:/sbin`;
@@ -286,17 +285,6 @@ function removeLeftovers(base: string): void {
 
 function removeTree(folder: string): void {
   execFileSync('rm', ['-rf', '--one-file-system', folder]); // never into a mount
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.on('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as { port: number };
-      probe.close(() => resolve(port));
-    });
-  });
 }
 
 if (import.meta.main) {

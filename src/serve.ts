@@ -130,7 +130,6 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     status,
     calendar,
     version: VERSION,
-    startedAt: Date.now(),
     publishDelayMs: config.PUBLISH_DELAY_MINUTES * 60_000,
     now: Date.now,
     scheduler: () => ({

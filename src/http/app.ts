@@ -20,7 +20,6 @@ export interface AppContext {
   status: StatusReader;
   calendar: Calendar;
   version: string;
-  startedAt: number;
   publishDelayMs: number;
   now: () => number;
   scheduler: () => { status: SchedulerStatus; nextRun: Date | null };

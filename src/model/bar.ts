@@ -66,6 +66,14 @@ export function pickBars(bars: BarColumns, rows: ArrayLike<number>): BarColumns 
   return gatherBars([{ bars, rows }]);
 }
 
+/** The first `length` bars as new columns. */
+export function firstBars(bars: BarColumns, length: number): BarColumns {
+  return pickBars(
+    bars,
+    Array.from({ length }, (_, row) => row),
+  );
+}
+
 /** Copies one bar over another. */
 export function copyBar(source: BarColumns, from: number, target: BarColumns, to: number): void {
   target.session[to] = source.session[from];

@@ -1,7 +1,7 @@
 import { open } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { InputError } from '../errors.ts';
-import { type BarColumns, makeBars, pickBars, type RejectedRow } from '../model/bar.ts';
+import { type BarColumns, firstBars, makeBars, type RejectedRow } from '../model/bar.ts';
 import { newYorkDay, toDate, toDay } from '../model/session.ts';
 
 /** Part of a file. Every row of the file is in one chunk, as a bar or as a rejected row. */
@@ -300,13 +300,6 @@ class RowReader {
         `${this.#rejected.at(-1)?.reason}`,
     );
   }
-}
-
-function firstBars(bars: BarColumns, length: number): BarColumns {
-  return pickBars(
-    bars,
-    Array.from({ length }, (_, row) => row),
-  );
 }
 
 // --------------------------------------------------------------------------- header

@@ -1,7 +1,7 @@
 // https://massive.com/docs/rest/stocks (Massive was Polygon.io until 30 October 2025)
 import { z } from 'zod';
 import { InputError, ProviderError } from '../errors.ts';
-import { type BarColumns, makeBars, pickBars, type RejectedRow } from '../model/bar.ts';
+import { firstBars, makeBars, type RejectedRow } from '../model/bar.ts';
 import type { Dividend, Split } from '../model/corporate-action.ts';
 import { newYorkDay, toDate, toDay } from '../model/session.ts';
 import {
@@ -316,13 +316,6 @@ export function toBars(
     size++;
   }
   return { bars: size === rows.length ? bars : firstBars(bars, size), rejected };
-}
-
-function firstBars(bars: BarColumns, length: number): BarColumns {
-  return pickBars(
-    bars,
-    Array.from({ length }, (_, row) => row),
-  );
 }
 
 // ---------------------------------------------------------------- corporate actions

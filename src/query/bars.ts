@@ -1,4 +1,3 @@
-import { pickBars } from '../model/bar.ts';
 import { flagNames, qualityReason, VALIDATED_SCORE } from '../model/quality.ts';
 import { type Calendar, toDate } from '../model/session.ts';
 import { bucketEnd, bucketStart, type DailyTimeframe, rollUp } from '../model/timeframe.ts';
@@ -370,7 +369,7 @@ function rollRows(
   for (let row = first; row < end; row++) if (!left.has(row)) rows.push(row);
   const timeframe = query.timeframe;
   const { bars: daily, isFinal } = decodeBars(block, rows);
-  const { bars, rows: starts } = rollUp(pickBars(daily, [...rows.keys()]), timeframe);
+  const { bars, rows: starts } = rollUp(daily, timeframe);
   return Array.from({ length: bars.length }, (_, i) => {
     const members = rows.slice(starts[i], starts[i + 1]);
     const score = Math.min(...members.map((row) => block.score[row]));

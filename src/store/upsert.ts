@@ -353,11 +353,6 @@ function clean(text: string, lengthMax: number): string {
   return text.replaceAll('\0', '\uFFFD').slice(0, lengthMax);
 }
 
-export interface CoverageKey {
-  instrumentId: number;
-  dataset: string;
-}
-
 interface CoverageRow {
   instrument_id: number;
   start_session: string;

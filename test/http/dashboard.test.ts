@@ -51,7 +51,6 @@ function makeContext(database: Database, edition: TestDatabase['edition']): AppC
     status: new StatusReader(database.read),
     calendar,
     version: '0.1.0',
-    startedAt: NOW,
     publishDelayMs: 3_600_000,
     now: () => NOW,
     scheduler: () => ({ status: 'running', nextRun: new Date('2026-01-09T02:00:00Z') }),

@@ -131,7 +131,6 @@ describeEditions('the OpenAPI document', (database) => {
       status: new StatusReader(pools.read),
       calendar,
       version: '0.0.0',
-      startedAt: 0,
       publishDelayMs: 0,
       now: Date.now,
       scheduler: () => ({ status: 'stopped', nextRun: null }),
