@@ -78,6 +78,22 @@ const Settings = z.object({
   AUTH: choice('on', 'off').default('on'),
   DEMO_SEED: integer(0, 2_147_483_647).default(20_260_101),
   CACHE_MEGABYTES: integer(0, 65_536).default(96),
+  SYNTHETIC: choice('on', 'off').default('off'),
+  INGESTION_INTERVAL_SECONDS: number(
+    'a number from 0.1 to 3600',
+    (v) => v >= 0.1 && v <= 3600,
+  ).default(3),
+  QUOTES: choice('off', 'yahoo').default('off'),
+  QUOTES_INTERVAL_SECONDS: integer(5, 3600).default(60),
+  YAHOO_BASE_URL: z
+    .url({ protocol: /^https?$/, error: 'must be a URL that begins with http:// or https://' })
+    .default('https://query2.finance.yahoo.com'),
+  YAHOO_REQUESTS_PER_MINUTE: integer(1, 6_000).default(60),
+  INTRADAY_INTERVAL_SECONDS: integer(10, 3600).default(300),
+  DEFAULT_DAYS: integer(1, 20_000).default(90),
+  BATCH_COMMIT_SIZE: integer(1, 100_000).default(1000),
+  STREAM_RETENTION_HOURS: integer(1, 8760).default(24),
+  STREAM_CLIENTS_MAX: integer(1, 100_000).default(1000),
   DATABASE_CONNECTIONS: integer(2, 200).default(6),
   QUALITY_GAP_FRACTION: fraction.default(0.1),
   QUALITY_EXTREME_MOVE: positive.default(5),

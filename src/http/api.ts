@@ -1,7 +1,6 @@
 import { Elysia } from 'elysia';
 import { InputError } from '../errors.ts';
 import { VALIDATED_SCORE } from '../model/quality.ts';
-import { toDay } from '../model/session.ts';
 import { DAILY_TIMEFRAMES, isDailyTimeframe } from '../model/timeframe.ts';
 import type { BarsAnswer, BarsQuery } from '../query/bars.ts';
 import { selectAbsence } from '../query/coverage.ts';
@@ -13,6 +12,7 @@ import { Recall, sendAnswer } from './answer.ts';
 import type { AppContext } from './app.ts';
 import * as contract from './contract.ts';
 import { HttpError } from './errors.ts';
+import { parseDate, parseFlag, parseScore, refuseRepeated } from './parameters.ts';
 
 /** Every route of the JSON API, one line each. */
 export function apiRoutes(context: AppContext) {
@@ -106,53 +106,6 @@ async function status(context: AppContext) {
   };
 }
 
-function parseDate(text: string, field: 'start' | 'end'): number {
-  const day = toDay(text);
-  if (!Number.isNaN(day)) return day;
-  throw new InputError(
-    `${field} is ${JSON.stringify(text.slice(0, 40))}: it must be a date that exists, ` +
-      'written YYYY-MM-DD, for example 2024-01-31',
-    field,
-  );
-}
-
-/** What a parameter given twice means is anybody's guess: it is not answered. */
-function refuseRepeated(request: Request): void {
-  const names = new Set<string>();
-  for (const name of new URL(request.url).searchParams.keys()) {
-    if (names.has(name)) {
-      const shown = name.slice(0, 40);
-      throw new InputError(`${shown} is given more than once: give it once`, shown);
-    }
-    names.add(name);
-  }
-}
-
-const TRUE = ['true', '1', 'yes', 'on', 't', 'y'];
-const FALSE = ['false', '0', 'no', 'off', 'f', 'n'];
-
-/** Also as Python writes it (True) and in the other words that the replaced API took. */
-function parseFlag(text: string): boolean {
-  const word = text.toLowerCase();
-  if (TRUE.includes(word)) return true;
-  if (FALSE.includes(word)) return false;
-  throw new InputError(
-    `validated_only is ${JSON.stringify(text.slice(0, 40))}: it must be true or false`,
-    'validated_only',
-  );
-}
-
-const DECIMAL = /^(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i;
-
-function parseScore(text: string): number {
-  const score = DECIMAL.test(text.trim()) ? Number(text) : Number.NaN;
-  if (score >= 0 && score <= 1) return score;
-  throw new InputError(
-    `min_quality is ${JSON.stringify(text.slice(0, 40))}: it must be a number from 0 to 1`,
-    'min_quality',
-  );
-}
-
 interface HistoricalQuery {
   start: string;
   end: string;
@@ -187,8 +140,9 @@ function parseQuery(query: HistoricalQuery, request: Request): BarsQuery {
   if (endDay < startDay) {
     throw new InputError(`end (${query.end}) lies before start (${query.start})`, 'end');
   }
-  const least = query.min_quality === undefined ? undefined : parseScore(query.min_quality);
-  const validatedOnly = parseFlag(query.validated_only ?? 'true');
+  const least =
+    query.min_quality === undefined ? undefined : parseScore(query.min_quality, 'min_quality');
+  const validatedOnly = parseFlag(query.validated_only ?? 'true', 'validated_only');
   const minScore = validatedOnly
     ? Math.max(VALIDATED_SCORE, least ?? VALIDATED_SCORE)
     : (least ?? 0);

@@ -38,14 +38,19 @@ const ERRORS: Record<number, { description: string; code: string; message: strin
   },
 };
 
-type Example = object | string[];
+export type Example = object | string[];
 
-function json(description: string, schema: unknown, example: Example) {
+export function json(description: string, schema: unknown, example: Example) {
   return { description, content: { 'application/json': { schema, example } } };
 }
 
 /** The responses of a route for the document: what it answers, and the errors it can give. */
-function responses(description: string, schema: unknown, example: Example, errors: number[]) {
+export function responses(
+  description: string,
+  schema: unknown,
+  example: Example,
+  errors: number[],
+) {
   const all: Record<string, unknown> = { 200: json(description, schema, example) };
   for (const status of errors) {
     const { code, message, description: what } = ERRORS[status];

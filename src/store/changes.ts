@@ -4,8 +4,12 @@ import { openPool, type Sql } from './database.ts';
 /** What a committed transaction of any process changed. */
 export type Change =
   | { kind: 'bars'; instrumentIds: number[] | 'all' }
+  /** Trades or snapshots came in, which no cache of bars minds. */
+  | { kind: 'trades' | 'snapshots'; instrumentIds: number[] | 'all' }
   | { kind: 'symbols' }
-  | { kind: 'runs' };
+  | { kind: 'runs' }
+  /** The log of events goes up to this number now. */
+  | { kind: 'events'; eventId: number };
 
 export interface ChangeListener {
   close(): Promise<void>;
@@ -102,6 +106,7 @@ async function withDeadline<T>(query: PromiseLike<T>): Promise<T> {
 function parseChange(payload: string): Change | undefined {
   const [kind, ...rest] = payload.split(' ');
   if (kind === 'symbols' || kind === 'runs') return { kind };
-  if (kind !== 'bars') return undefined;
+  if (kind === 'events') return { kind, eventId: Number(rest[0]) };
+  if (kind !== 'bars' && kind !== 'trades' && kind !== 'snapshots') return undefined;
   return { kind, instrumentIds: rest[0] === '*' ? 'all' : rest.map(Number) };
 }

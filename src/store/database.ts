@@ -251,6 +251,20 @@ export class BinaryCopy {
     this.#length += 8;
   }
 
+  int16(value: number): void {
+    this.#view.setInt32(this.#length, 2);
+    this.#view.setInt16(this.#length + 4, value);
+    this.#length += 6;
+  }
+
+  /** int8, for whole numbers up to 2^53. */
+  int64(value: number): void {
+    this.#view.setInt32(this.#length, 8);
+    this.#view.setInt32(this.#length + 4, Math.floor(value / 4_294_967_296));
+    this.#view.setUint32(this.#length + 8, value >>> 0);
+    this.#length += 12;
+  }
+
   float64(value: number): void {
     this.#view.setInt32(this.#length, 8);
     this.#view.setFloat64(this.#length + 4, value);
@@ -259,9 +273,12 @@ export class BinaryCopy {
 
   /** timestamptz, from epoch milliseconds. */
   timestamp(ms: number): void {
-    this.#view.setInt32(this.#length, 8);
-    this.#view.setBigInt64(this.#length + 4, BigInt(ms - PG_EPOCH_MS) * 1000n);
-    this.#length += 12;
+    this.int64((ms - PG_EPOCH_MS) * 1000);
+  }
+
+  /** timestamptz, from epoch microseconds. */
+  timestampMicros(micros: number): void {
+    this.int64(micros - PG_EPOCH_MS * 1000);
   }
 
   boolean(value: boolean): void {

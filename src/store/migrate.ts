@@ -1,5 +1,6 @@
 import schema from '../../sql/0001_schema.sql' with { type: 'text' };
 import views from '../../sql/0002_views.sql' with { type: 'text' };
+import intraday from '../../sql/0003_intraday.sql' with { type: 'text' };
 import editionPlain from '../../sql/edition-plain.sql' with { type: 'text' };
 import editionTimescale from '../../sql/edition-timescale.sql' with { type: 'text' };
 import editionCommunity from '../../sql/edition-timescale-community.sql' with { type: 'text' };
@@ -17,6 +18,7 @@ export interface Migration {
 export const MIGRATIONS: readonly Migration[] = [
   { version: 1, name: '0001_schema.sql', text: schema },
   { version: 2, name: '0002_views.sql', text: views },
+  { version: 3, name: '0003_intraday.sql', text: intraday },
 ];
 
 const EDITION_FILES: Record<Edition, readonly string[]> = {
@@ -48,7 +50,7 @@ export async function migrate(
     await connection`select pg_advisory_lock(hashtext('marketd'), hashtext('migrate'))`;
     try {
       const applied = await applyMigrations(connection, migrations);
-      const edition = await applyEdition(connection);
+      const edition = await applyEdition(connection, applied.length > 0);
       const version = migrations.at(-1)?.version ?? 0;
       return { edition, applied, version };
     } finally {
@@ -126,12 +128,13 @@ function checkApplied(
   }
 }
 
-async function applyEdition(connection: AnySql): Promise<Edition> {
+/** Sets up the edition's tables when there are new ones, or a new edition. */
+async function applyEdition(connection: AnySql, isChanged: boolean): Promise<Edition> {
   const edition = await prepareEdition(connection);
   await inTransaction(connection, async () => {
     const [marker] = await connection<{ value: string }[]>`
       select value from settings where name = 'edition'`;
-    if (marker?.value !== edition) {
+    if (isChanged || marker?.value !== edition) {
       for (const file of EDITION_FILES[edition]) await connection.unsafe(file);
     }
     await upsertRules(connection as Transaction);

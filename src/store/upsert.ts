@@ -308,12 +308,16 @@ export async function selectHeldBars(
   );
 }
 
-/** Tells every process whose bars changed, when the transaction commits. */
-export async function notifyBars(tx: Transaction, instrumentIds: readonly number[]): Promise<void> {
+/** Tells every process whose bars (trades, snapshots) changed, when the transaction commits. */
+export async function notifyBars(
+  tx: Transaction,
+  instrumentIds: readonly number[],
+  kind: 'bars' | 'trades' | 'snapshots' = 'bars',
+): Promise<void> {
   if (instrumentIds.length === 0) return;
-  const list = `bars ${instrumentIds.join(' ')}`;
+  const list = `${kind} ${instrumentIds.join(' ')}`;
   // PostgreSQL refuses a payload of 8,000 bytes; of so many instruments "all" is cheaper anyway.
-  const payload = list.length < 8000 ? list : 'bars *';
+  const payload = list.length < 8000 ? list : `${kind} *`;
   await tx`select pg_notify('marketd', ${payload})`;
 }
 

@@ -1,0 +1,188 @@
+import type { Config } from '../config.ts';
+import { InputError } from '../errors.ts';
+import {
+  type BackfillContext,
+  type BackfillReport,
+  type BackfillRequest,
+  planRequest,
+  runBackfill,
+} from '../ingest/backfill.ts';
+import { describeBudget, planMinutes } from '../ingest/plan.ts';
+import { toDay } from '../model/session.ts';
+import { yearsAgo } from '../serve.ts';
+import { checkSymbol, upsertSymbols } from '../store/symbols.ts';
+import { makeProgress, type Terminal } from '../terminal.ts';
+import {
+  type Command,
+  type CommandContext,
+  commandLog,
+  group,
+  makeContext,
+  parse,
+  stopSignal,
+  withWarehouse,
+} from './context.ts';
+
+export const backfillCommand: Command = {
+  name: 'backfill',
+  summary: 'fetch what is missing of the history',
+  usage: `usage: marketd backfill SYMBOL... [RANGE] [OPTION...]
+       marketd backfill --all [RANGE] [OPTION...]
+
+Asks for the sessions that coverage says are missing, and only for them; may be killed and run
+again at any time. Symbols that are not tracked yet are added.
+
+  --all            every tracked symbol
+  --from DATE      first session (YYYY-MM-DD); with --to DATE, the last one
+  --days N         the last N days
+  --years N        the last N years (default: BACKFILL_YEARS, 5)
+  --retry-empty    ask again for what was empty or refused, although its time has not come
+  --dry-run        print what it would cost, and ask for no bars
+  --json           print JSON`,
+  run: runBackfillCommand,
+};
+
+const BACKFILL_OPTIONS = {
+  all: { type: 'boolean' },
+  from: { type: 'string' },
+  to: { type: 'string' },
+  days: { type: 'string' },
+  years: { type: 'string' },
+  'retry-empty': { type: 'boolean' },
+  'dry-run': { type: 'boolean' },
+  json: { type: 'boolean' },
+} as const;
+
+interface RangeOptions {
+  from?: string;
+  to?: string;
+  days?: string;
+  years?: string;
+}
+
+function parseCount(text: string, name: string, max: number): number {
+  const count = Number(text);
+  if (Number.isInteger(count) && count >= 1 && count <= max) return count;
+  throw new InputError(`--${name} must be a whole number from 1 to ${max}, not ${text}`);
+}
+
+function checkDate(text: string, name: string): string {
+  if (!Number.isNaN(toDay(text))) return text;
+  throw new InputError(`--${name} must be a date that exists, YYYY-MM-DD, not ${text}`);
+}
+
+/** The range of a backfill. @throws InputError */
+export function parseRange(
+  { from, to, days, years }: RangeOptions,
+  config: Config,
+  nowMs: number,
+): { firstSession: string; lastSession?: string } {
+  const given = [from, days, years].filter((value) => value !== undefined).length;
+  if (given > 1) throw new InputError('say one of --from, --days and --years');
+  if (to !== undefined && from === undefined) throw new InputError('--to needs --from');
+  const today = yearsAgo(0, nowMs);
+  if (from !== undefined) {
+    const firstSession = checkDate(from, 'from');
+    const lastSession = to === undefined ? undefined : checkDate(to, 'to');
+    if (lastSession !== undefined && lastSession < firstSession) {
+      throw new InputError(`--to (${to}) lies before --from (${from})`);
+    }
+    if (firstSession > today) throw new InputError(`--from (${from}) lies in the future`);
+    return { firstSession, lastSession };
+  }
+  if (days !== undefined) {
+    const count = parseCount(days, 'days', 20_000);
+    return { firstSession: yearsAgo(0, nowMs - count * 86_400_000) };
+  }
+  const count = years === undefined ? config.BACKFILL_YEARS : parseCount(years, 'years', 50);
+  return { firstSession: yearsAgo(count, nowMs) };
+}
+
+async function runBackfillCommand(
+  args: readonly string[],
+  context: CommandContext,
+): Promise<number> {
+  const { values, positionals } = parse(args, BACKFILL_OPTIONS, true);
+  const { config, terminal } = context;
+  if (positionals.length === 0 && !values.all) {
+    throw new InputError('name symbols, or say --all for every tracked one');
+  }
+  if (positionals.length > 0 && values.all) throw new InputError('name symbols or say --all');
+  const symbols = values.all ? undefined : positionals.map((symbol) => checkSymbol(symbol));
+  const range = parseRange(values, config, Date.now());
+  const log = commandLog(context, true);
+  return withWarehouse(context, log, async (warehouse) => {
+    const backfill = await makeContext(warehouse, config, log);
+    const request: BackfillRequest = {
+      ...range,
+      symbols,
+      origin: 'command',
+      retryEmpty: values['retry-empty'],
+    };
+    if (values['dry-run']) {
+      return printBudget(backfill, request, terminal, values.json === true);
+    }
+    if (symbols) await upsertSymbols(warehouse.database.write, symbols);
+    const abort = new AbortController();
+    void stopSignal().then((signal) => abort.abort(new Error(`stopped by ${signal}`)));
+    const progress = makeProgress(terminal);
+    const report = await runBackfill(backfill, {
+      ...request,
+      signal: abort.signal,
+      onProgress: (value) => progress.show(value),
+    }).finally(() => progress.end());
+    if (values.json) terminal.out(JSON.stringify(report, null, 2));
+    else printReport(report, terminal);
+    return report.failures.length > 0 ? 3 : 0;
+  });
+}
+
+async function printBudget(
+  backfill: BackfillContext,
+  request: BackfillRequest,
+  terminal: Terminal,
+  asJson: boolean,
+): Promise<number> {
+  const { plan, instruments } = await planRequest(backfill, request);
+  const perMinute = backfill.provider.requestsPerMinute;
+  const { requests, dueSessions } = plan;
+  if (asJson) {
+    const minutes = planMinutes(requests.total, perMinute);
+    const budget = { symbols: instruments.length, due_sessions: dueSessions, requests, minutes };
+    terminal.out(JSON.stringify(budget, null, 2));
+    return 0;
+  }
+  terminal.out(describeBudget(requests.total, perMinute));
+  if (requests.total === 0) return 0;
+  const parts = [
+    `${requests.range} by symbol`,
+    `${requests.grouped} by session (whole market)`,
+    `${requests.splits} splits`,
+    `${requests.dividends} dividends`,
+    `${requests.describe} names`,
+  ].filter((part) => !part.startsWith('0 '));
+  const missing = dueSessions.toLocaleString('en-US');
+  terminal.out(`for ${missing} missing bars of ${instruments.length} symbols: ${parts.join(', ')}`);
+  return 0;
+}
+
+export function describeReport(report: BackfillReport): string {
+  const { inserted, changed, unchanged, rejected, requests } = report;
+  if (report.runId === null) return 'nothing is missing: no request was sent';
+  return (
+    `${group(inserted)} bars new, ${group(changed)} changed, ${group(unchanged)} unchanged, ` +
+    `${group(rejected)} rows rejected, ${group(requests)} requests`
+  );
+}
+
+function printReport(report: BackfillReport, terminal: Terminal): void {
+  terminal.out(describeReport(report));
+  if (report.entitledFrom !== null) {
+    terminal.out(`your plan includes data from ${report.entitledFrom} on; older was refused`);
+  }
+  for (const { symbol, error } of report.failures.slice(0, 20)) {
+    terminal.err(`failed: ${symbol}: ${error}\n`);
+  }
+  const more = report.failures.length - 20;
+  if (more > 0) terminal.err(`... and ${more} more; see backfill_history\n`);
+}

@@ -1,0 +1,48 @@
+import { type Calendar, newYorkDay, newYorkInstant } from './session.ts';
+
+/**
+ * The parts of a trading day. Pre-market begins at 04:00 New York time; after-hours trading ends at
+ * 20:00, and four hours after the close when that is early (17:00 after 13:00). What lies outside
+ * of them, and any day without a session, is closed.
+ */
+export const SESSION_PARTS = ['pre_market', 'regular', 'after_hours', 'closed'] as const;
+export type SessionPart = (typeof SESSION_PARTS)[number];
+
+/** The number under which a part is stored. */
+export const PART = { preMarket: 0, regular: 1, afterHours: 2, closed: 3 } as const;
+
+const PRE_MARKET_OPEN_MINUTES = 4 * 60;
+const AFTER_HOURS_MS = 4 * 3_600_000;
+
+/** The instants (epoch ms) at which the parts of a session begin and end. */
+export interface SessionHours {
+  preMarketMs: number;
+  openMs: number;
+  closeMs: number;
+  /** When after-hours trading ends. */
+  endMs: number;
+}
+
+/** @throws RangeError when the day is no session. */
+export function sessionHours(calendar: Calendar, day: number): SessionHours {
+  const openMs = calendar.openMs(day);
+  const closeMs = calendar.closeMs(day);
+  return {
+    preMarketMs: Math.min(newYorkInstant(day, PRE_MARKET_OPEN_MINUTES), openMs),
+    openMs,
+    closeMs,
+    endMs: closeMs + AFTER_HOURS_MS,
+  };
+}
+
+/** Which part of its day an instant belongs to. */
+export function partAt(calendar: Calendar, ms: number): SessionPart {
+  const day = newYorkDay(ms);
+  if (day < calendar.firstDay || day > calendar.lastDay || !calendar.isSession(day)) {
+    return 'closed';
+  }
+  const { preMarketMs, openMs, closeMs, endMs } = sessionHours(calendar, day);
+  if (ms < preMarketMs || ms >= endMs) return 'closed';
+  if (ms < openMs) return 'pre_market';
+  return ms < closeMs ? 'regular' : 'after_hours';
+}
