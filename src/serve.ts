@@ -11,6 +11,8 @@ import { makePolygon } from './providers/polygon.ts';
 import type { Provider } from './providers/provider.ts';
 import { makeSynthetic } from './providers/synthetic.ts';
 import { BarReader } from './query/bars.ts';
+import { makeDerive } from './query/derived.ts';
+import { IntradayReader } from './query/intraday.ts';
 import { StatusReader } from './query/status.ts';
 import { SymbolDirectory } from './query/symbols.ts';
 import { loadCalendar } from './store/calendar.ts';
@@ -95,6 +97,8 @@ export interface RunningServer {
 
 const LOOPBACK = new Set(['127.0.0.1', '::1', 'localhost']);
 const DRAIN_MS = 5_000;
+/** Part of the cache that is for bars below a day. */
+const INTRADAY_CACHE_SHARE = 0.35;
 
 /**
  * Serves the API and the pages, and runs the schedule.
@@ -115,17 +119,24 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     selectEdition(database.read),
     loadCalendar(database.read),
   ]);
-  const bars = new BarReader(database.read, calendar, config.CACHE_MEGABYTES * 1_048_576);
+  const cacheBytes = config.CACHE_MEGABYTES * 1_048_576;
+  const intraday = new IntradayReader(database.read, calendar, cacheBytes * INTRADAY_CACHE_SHARE);
+  const derive = makeDerive(database.read, intraday, calendar, Date.now);
+  const dailyBytes = cacheBytes * (1 - INTRADAY_CACHE_SHARE);
+  const bars = new BarReader(database.read, calendar, dailyBytes, derive);
   const symbols = new SymbolDirectory(database.read);
   const status = new StatusReader(database.read);
-  const changes = listenChanges(database.url, changeHandlers(bars, symbols, status), (message) =>
-    log('WARNING', message),
+  const changes = listenChanges(
+    database.url,
+    changeHandlers({ bars, intraday, symbols, status }),
+    (message) => log('WARNING', message),
   );
   const scheduler = schedule(options, calendar);
   const app = makeApp({
     database,
     edition,
     bars,
+    intraday,
     symbols,
     status,
     calendar,
@@ -158,16 +169,27 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   };
 }
 
-function changeHandlers(bars: BarReader, symbols: SymbolDirectory, status: StatusReader) {
+interface Caches {
+  bars: BarReader;
+  intraday: IntradayReader;
+  symbols: SymbolDirectory;
+  status: StatusReader;
+}
+
+function changeHandlers({ bars, intraday, symbols, status }: Caches) {
   return {
     onChange: (change: Parameters<Parameters<typeof listenChanges>[1]['onChange']>[0]) => {
-      status.clear();
-      if (change.kind === 'bars') bars.drop(change.instrumentIds);
+      if (['bars', 'symbols', 'runs'].includes(change.kind)) status.clear();
+      if (change.kind === 'bars') {
+        bars.drop(change.instrumentIds);
+        intraday.drop(change.instrumentIds);
+      }
       if (change.kind === 'symbols') symbols.clear();
     },
     onTrust: (isTrusted: boolean) => {
-      for (const cache of [bars, symbols, status]) cache.isTrusted = isTrusted;
+      for (const cache of [bars, intraday, symbols, status]) cache.isTrusted = isTrusted;
       bars.drop('all');
+      intraday.drop('all');
       symbols.clear();
       status.clear();
     },

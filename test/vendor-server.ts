@@ -30,6 +30,8 @@ export type Misbehavior = (
 export interface VendorOptions {
   /** By symbol. To change bars, set another list. */
   bars?: ReadonlyMap<string, readonly VendorBar[]>;
+  /** Minutes by symbol, ascending; hours are made of them. */
+  minutes?: ReadonlyMap<string, readonly VendorMinute[]>;
   splits?: readonly VendorSplit[];
   dividends?: readonly VendorDividend[];
   /** The list of stocks; made from the symbols of `bars` when missing. */
@@ -49,6 +51,11 @@ export interface VendorOptions {
   port?: number;
   /** Makes every answer's bytes at the start, for a benchmark, instead of when first asked for. */
   isPrepared?: boolean;
+}
+
+/** `ts` is when the minute begins, epoch ms. */
+export interface VendorMinute extends Omit<VendorBar, 'session'> {
+  ts: number;
 }
 
 /** A missing price is served as null. */
@@ -298,6 +305,8 @@ class Market {
     if (/^v2\/aggs\/ticker\/.*\/range\/1\/day\/[^/]+\/[^/]+$/.test(route)) {
       return this.#range(path[3], path[7], path[8], query);
     }
+    const span = /^v2\/aggs\/ticker\/.*\/range\/1\/(minute|hour)\/[^/]+\/[^/]+$/.exec(route)?.[1];
+    if (span) return this.#intraday(path[3], span, path[7], path[8], query);
     if (route.startsWith('v2/aggs/grouped/locale/us/market/stocks/')) {
       return this.#grouped(path[7], query);
     }
@@ -340,6 +349,39 @@ class Market {
       book.bytes.subarray(book.starts[start], book.starts[stop] - 1),
       `],${JSON.stringify({ ...tail, next_url: tail.next_url || undefined }).slice(1)}`,
     );
+  }
+
+  /** As the vendor does it: the limit counts minutes, also of hours, which it cuts on the clock. */
+  #intraday(ticker: string, span: string, from: string, to: string, query: URLSearchParams) {
+    const firstDay = parseDay(from);
+    const lastDay = parseDay(to);
+    const refusal = this.#refusal(firstDay, lastDay);
+    if (refusal) return refusal;
+    const isContinued = /^\d{12,}$/.test(from);
+    const startMs = isContinued ? Number(from) : newYorkInstant(firstDay, 0);
+    const endMs = newYorkInstant(lastDay + 1, 0);
+    const all = (this.options.minutes?.get(ticker) ?? []).filter(
+      ({ ts }) => ts >= startMs && ts < endMs,
+    );
+    const limit = Math.min(this.options.pageSize ?? 50_000, Number(query.get('limit') ?? 5_000));
+    const minutes = all.slice(0, limit);
+    const rows = span === 'minute' ? minutes : toHours(minutes);
+    const adjusted = query.get('adjusted') !== 'false';
+    const head = { ticker, queryCount: minutes.length, resultsCount: rows.length, adjusted };
+    const path = `/v2/aggs/ticker/${encodeURIComponent(ticker)}/range/1/${span}`;
+    const rest = all[limit];
+    const cursor = `?cursor=${btoa(query.toString())}`;
+    return Response.json({
+      ...head,
+      results:
+        rows.length === 0
+          ? undefined
+          : rows.map((row) => JSON.parse(toRow({ ...row, session: '' }, row.ts))),
+      status: 'OK',
+      request_id: REQUEST_ID,
+      count: rows.length,
+      next_url: rest && `${this.url}${path}/${rest.ts}/${to}${cursor}`,
+    });
   }
 
   #grouped(date: string, query: URLSearchParams): Response {
@@ -421,6 +463,19 @@ const badRequest = (error: string) =>
 function withCursor(url: URL): URLSearchParams {
   const cursor = url.searchParams.get('cursor');
   return new URLSearchParams(cursor === null ? url.searchParams : atob(cursor));
+}
+
+function toHours(minutes: readonly VendorMinute[]): VendorMinute[] {
+  const hours = Map.groupBy(minutes, ({ ts }) => Math.floor(ts / 3_600_000));
+  return [...hours].map(([hour, bars]) => ({
+    ts: hour * 3_600_000,
+    open: bars[0].open,
+    high: Math.max(...bars.map(({ high }) => high ?? 0)),
+    low: Math.min(...bars.map(({ low }) => low ?? Number.POSITIVE_INFINITY)),
+    close: bars[bars.length - 1].close,
+    volume: bars.reduce((sum, { volume }) => sum + (volume ?? 0), 0),
+    tradeCount: bars.reduce((sum, { tradeCount }) => sum + (tradeCount ?? 0), 0),
+  }));
 }
 
 /** A day, from a date or from the milliseconds that a next_url has. */

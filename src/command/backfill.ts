@@ -8,9 +8,10 @@ import {
   runBackfill,
 } from '../ingest/backfill.ts';
 import { describeBudget, planMinutes } from '../ingest/plan.ts';
+import type { StoredIntraday } from '../model/intraday.ts';
 import { toDay } from '../model/session.ts';
 import { yearsAgo } from '../serve.ts';
-import { checkSymbol, upsertSymbols } from '../store/symbols.ts';
+import { checkSymbol, TRACKED_TIMEFRAMES, upsertSymbols } from '../store/symbols.ts';
 import { makeProgress, type Terminal } from '../terminal.ts';
 import {
   type Command,
@@ -32,18 +33,25 @@ export const backfillCommand: Command = {
 Asks for the sessions that coverage says are missing, and only for them; may be killed and run
 again at any time. Symbols that are not tracked yet are added.
 
-  --all            every tracked symbol
+  --all            every tracked symbol (that is tracked in the timeframe)
+  --timeframe T    1d (default), 1h or 1m; other timeframes are made of these when asked for
+  --interval I     the same as minute, hour or day; with --multiplier N
   --from DATE      first session (YYYY-MM-DD); with --to DATE, the last one
-  --days N         the last N days
+  --days N         the last N days (default below a day: DEFAULT_DAYS, 90)
   --years N        the last N years (default: BACKFILL_YEARS, 5)
   --retry-empty    ask again for what was empty or refused, although its time has not come
   --dry-run        print what it would cost, and ask for no bars
+  --debug          say on stderr what is asked and answered
   --json           print JSON`,
   run: runBackfillCommand,
 };
 
 const BACKFILL_OPTIONS = {
   all: { type: 'boolean' },
+  timeframe: { type: 'string' },
+  interval: { type: 'string' },
+  multiplier: { type: 'string' },
+  debug: { type: 'boolean' },
   from: { type: 'string' },
   to: { type: 'string' },
   days: { type: 'string' },
@@ -58,6 +66,36 @@ interface RangeOptions {
   to?: string;
   days?: string;
   years?: string;
+}
+
+const INTERVALS = { minute: '1m', hour: '1h', day: '1d' } as const;
+
+/**
+ * What to fetch: --timeframe, or --interval and --multiplier as the market-hours pipeline had them.
+ * Its multiples are made of the stored timeframe when they are asked for.
+ * @throws InputError
+ */
+export function parseStored(options: {
+  timeframe?: string;
+  interval?: string;
+  multiplier?: string;
+}): '1d' | StoredIntraday {
+  const { timeframe, interval, multiplier } = options;
+  if (timeframe !== undefined && (interval !== undefined || multiplier !== undefined)) {
+    throw new InputError('say --timeframe, or --interval with --multiplier, not both');
+  }
+  if (multiplier !== undefined) parseCount(multiplier, 'multiplier', 1440);
+  if (interval !== undefined) {
+    if (interval in INTERVALS) return INTERVALS[interval as keyof typeof INTERVALS];
+    throw new InputError(`--interval must be minute, hour or day, not ${interval}`);
+  }
+  if (multiplier !== undefined) throw new InputError('--multiplier needs --interval');
+  const stored = TRACKED_TIMEFRAMES.find((one) => one === (timeframe ?? '1d'));
+  if (stored !== undefined) return stored;
+  throw new InputError(
+    `--timeframe must be one that is stored, ${TRACKED_TIMEFRAMES.join(', ')}, not ${timeframe}: ` +
+      'all others are made of them when they are asked for',
+  );
 }
 
 function parseCount(text: string, name: string, max: number): number {
@@ -76,6 +114,7 @@ export function parseRange(
   { from, to, days, years }: RangeOptions,
   config: Config,
   nowMs: number,
+  timeframe: '1d' | StoredIntraday = '1d',
 ): { firstSession: string; lastSession?: string } {
   const given = [from, days, years].filter((value) => value !== undefined).length;
   if (given > 1) throw new InputError('say one of --from, --days and --years');
@@ -90,8 +129,9 @@ export function parseRange(
     if (firstSession > today) throw new InputError(`--from (${from}) lies in the future`);
     return { firstSession, lastSession };
   }
-  if (days !== undefined) {
-    const count = parseCount(days, 'days', 20_000);
+  const isShort = timeframe !== '1d' && years === undefined;
+  if (days !== undefined || isShort) {
+    const count = days === undefined ? config.DEFAULT_DAYS : parseCount(days, 'days', 20_000);
     return { firstSession: yearsAgo(0, nowMs - count * 86_400_000) };
   }
   const count = years === undefined ? config.BACKFILL_YEARS : parseCount(years, 'years', 50);
@@ -109,12 +149,15 @@ async function runBackfillCommand(
   }
   if (positionals.length > 0 && values.all) throw new InputError('name symbols or say --all');
   const symbols = values.all ? undefined : positionals.map((symbol) => checkSymbol(symbol));
-  const range = parseRange(values, config, Date.now());
-  const log = commandLog(context, true);
+  const timeframe = parseStored(values);
+  const range = parseRange(values, config, Date.now(), timeframe);
+  const level = values.debug ? 'DEBUG' : config.LOG_LEVEL;
+  const log = commandLog({ config: { ...config, LOG_LEVEL: level }, terminal }, !values.debug);
   return withWarehouse(context, log, async (warehouse) => {
     const backfill = await makeContext(warehouse, config, log);
     const request: BackfillRequest = {
       ...range,
+      timeframe,
       symbols,
       origin: 'command',
       retryEmpty: values['retry-empty'],

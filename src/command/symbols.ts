@@ -1,7 +1,7 @@
 import { errorMessage, InputError } from '../errors.ts';
 import { selectSymbolDetails } from '../query/symbols.ts';
 import { checkSchema } from '../store/migrate.ts';
-import { checkSymbol, deleteSymbols, upsertSymbols } from '../store/symbols.ts';
+import { checkSymbol, deleteSymbols, updateTimeframes, upsertSymbols } from '../store/symbols.ts';
 import type { Log } from '../telemetry.ts';
 import { formatTable, type Terminal } from '../terminal.ts';
 import type { Warehouse } from '../warehouse.ts';
@@ -17,7 +17,7 @@ import {
 export const symbolsCommand: Command = {
   name: 'symbols',
   summary: 'add, remove, list and import the symbols that are tracked',
-  usage: `usage: marketd symbols add SYMBOL...
+  usage: `usage: marketd symbols add SYMBOL... [--timeframes 1d,1h,1m]   what to fill every night
        marketd symbols remove SYMBOL...      stop tracking; data stays
        marketd symbols list [--json]
        marketd symbols import FILE           one symbol a line, or a CSV with a column "symbol"
@@ -29,7 +29,11 @@ Symbols are case-sensitive, as exchanges spell them: AAPL, BRK.B, ABRpD.`,
 
 async function runSymbols(args: readonly string[], context: CommandContext): Promise<number> {
   const [action, ...rest] = args;
-  const options = { json: { type: 'boolean' }, listed: { type: 'boolean' } } as const;
+  const options = {
+    json: { type: 'boolean' },
+    listed: { type: 'boolean' },
+    timeframes: { type: 'string' },
+  } as const;
   const { values, positionals } = parse(rest, options, true);
   const log = commandLog(context, true);
   if (!['add', 'remove', 'list', 'import'].includes(action ?? '')) {
@@ -41,7 +45,12 @@ async function runSymbols(args: readonly string[], context: CommandContext): Pro
   }
   return withWarehouse(context, log, async (warehouse) => {
     await checkSchema(warehouse.database.read);
-    if (action === 'add') return addSymbols(warehouse, positionals, context.terminal);
+    if (action === 'add') {
+      const code = await addSymbols(warehouse, positionals, context.terminal);
+      const timeframes = values.timeframes?.split(',');
+      if (timeframes) await updateTimeframes(warehouse.database.write, positionals, timeframes);
+      return code;
+    }
     if (action === 'remove') return removeSymbols(warehouse, positionals, context.terminal);
     if (action === 'list') return listSymbols(warehouse, values.json === true, context.terminal);
     if (values.listed) return importListed(warehouse, context, log);

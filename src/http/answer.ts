@@ -1,5 +1,5 @@
-import type { BarReader, BarsAnswer, BarsQuery } from '../query/bars.ts';
-import type { ResolvedSymbol, SymbolDirectory } from '../query/symbols.ts';
+import type { BarsAnswer } from '../query/bars.ts';
+import type { SymbolDirectory } from '../query/symbols.ts';
 
 const COMPRESSED_BYTES_MIN = 1024;
 
@@ -53,10 +53,8 @@ function hasTag(header: string, etag: string): boolean {
   return header.split(',').some((tag) => tag.trim().replace(/^W\//, '') === etag);
 }
 
-interface Question {
-  symbol: ResolvedSymbol;
-  query: BarsQuery;
-}
+/** Gives the answer to what an address asks for, when it is in memory as it is. */
+export type Remembered = () => BarsAnswer | undefined;
 
 /** Addresses that are remembered; each is at most as long as a request line. */
 const QUESTIONS_MAX = 1_000;
@@ -66,17 +64,14 @@ const QUESTIONS_MAX = 1_000;
  * what a warm answer takes. Only addresses that were answered well are remembered.
  */
 export class Recall {
-  readonly #questions = new Map<string, Question>();
+  readonly #questions = new Map<string, Remembered>();
   #generation = 0;
 
-  constructor(
-    readonly bars: BarReader,
-    readonly symbols: SymbolDirectory,
-  ) {}
+  constructor(readonly symbols: SymbolDirectory) {}
 
-  remember(request: Request, symbol: ResolvedSymbol, query: BarsQuery): void {
+  remember(request: Request, recall: Remembered): void {
     if (this.#questions.size >= QUESTIONS_MAX) this.#questions.clear();
-    if (this.symbols.isTrusted) this.#questions.set(request.url, { symbol, query });
+    if (this.symbols.isTrusted) this.#questions.set(request.url, recall);
   }
 
   /** The answer when it is known what is asked and the bytes are in memory. */
@@ -88,9 +83,7 @@ export class Recall {
       return undefined;
     }
     if (request.method !== 'GET') return undefined;
-    const question = this.#questions.get(request.url);
-    if (!question) return undefined;
-    const answer = this.bars.recall(question.symbol, question.query);
+    const answer = this.#questions.get(request.url)?.();
     return answer && sendAnswer(answer, request, 'application/json');
   }
 }

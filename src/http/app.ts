@@ -1,6 +1,7 @@
 import { Elysia } from 'elysia';
 import type { Calendar } from '../model/session.ts';
 import type { BarReader } from '../query/bars.ts';
+import type { IntradayReader } from '../query/intraday.ts';
 import type { StatusReader } from '../query/status.ts';
 import type { SymbolDirectory } from '../query/symbols.ts';
 import type { Database, Edition } from '../store/database.ts';
@@ -8,6 +9,7 @@ import { apiRoutes } from './api.ts';
 import { docsRoutes } from './docs.ts';
 import { errorPlugin } from './errors.ts';
 import { pageRoutes } from './pages.tsx';
+import { priceRoutes } from './price.ts';
 
 export type SchedulerStatus = 'running' | 'standby' | 'stopped';
 
@@ -16,6 +18,7 @@ export interface AppContext {
   database: Database;
   edition: Edition;
   bars: BarReader;
+  intraday: IntradayReader;
   symbols: SymbolDirectory;
   status: StatusReader;
   calendar: Calendar;
@@ -41,6 +44,7 @@ export function makeApp(context: AppContext) {
     .headers(SECURITY_HEADERS)
     .use(errorPlugin((message, fields) => context.log('ERROR', message, fields)))
     .use(apiRoutes(context))
+    .use(priceRoutes(context))
     .use(pageRoutes(context));
   return app.use(docsRoutes(context.version, (request) => app.handle(request)));
 }

@@ -1,5 +1,5 @@
 import { t } from 'elysia';
-import { DAILY_TIMEFRAMES } from '../model/timeframe.ts';
+import { describeTimeframes } from '../model/timeframe.ts';
 
 /**
  * The HTTP contract, for checking requests and for the OpenAPI document: parameters, answers,
@@ -245,7 +245,13 @@ export const symbolsDetailed = {
 };
 
 const BarSchema = t.Object({
-  time: t.String({ description: 'The session, as midnight UTC', format: 'date-time' }),
+  time: t.String({
+    description: 'The session, as midnight UTC; below a day when the bar begins',
+    format: 'date-time',
+  }),
+  end: t.Optional(
+    t.String({ description: 'Below a day: when the bar ends, exclusive', format: 'date-time' }),
+  ),
   symbol: t.String(),
   open: t.Number(),
   high: t.Number(),
@@ -260,6 +266,13 @@ const BarSchema = t.Object({
   volume_anomaly: t.Boolean(),
   is_final: t.Boolean({ description: 'False while the provider may still restate the bar' }),
   flags: t.Array(t.String()),
+  session: t.Optional(
+    t.String({ description: 'Below a day: pre_market, regular, after_hours or closed' }),
+  ),
+  bars: t.Optional(t.Integer({ description: 'Below a day: stored bars in the bar' })),
+  derived: t.Optional(
+    t.Boolean({ description: 'A day or more that is made of minutes, for want of daily bars' }),
+  ),
   sessions: t.Optional(t.Integer({ description: '1w and 1mo: sessions in the bar' })),
   partial: t.Optional(t.Boolean({ description: '1w and 1mo: sessions of the bucket are missing' })),
 });
@@ -272,6 +285,11 @@ const HistoricalSchema = t.Object({
   adjustment: t.String({ description: 'raw: prices as traded' }),
   providers: t.Array(t.String()),
   synthetic: t.Boolean({ description: 'True when the bars are made up (demo data)' }),
+  derived: t.Boolean({ description: 'True when a daily bar is made of minutes' }),
+  session: t.Optional(t.String({ description: 'Below a day: regular, extended or all' })),
+  anchor: t.Optional(t.String({ description: 'Below a day: session or clock' })),
+  closing_auction: t.Optional(t.Boolean()),
+  source_timeframe: t.Optional(t.String({ description: 'Below a day: what it is made of' })),
   validated_only: t.Boolean(),
   min_quality: t.Number(),
   count: t.Integer(),
@@ -279,7 +297,12 @@ const HistoricalSchema = t.Object({
   excluded: t.Object({
     count: t.Integer({ description: 'Bars left out for their score' }),
     bars: t.Array(
-      t.Object({ date: t.String({ format: 'date' }), score: t.Number(), reason: t.String() }),
+      t.Object({
+        date: t.String({ format: 'date' }),
+        time: t.Optional(t.String({ format: 'date-time' })),
+        score: t.Number(),
+        reason: t.String(),
+      }),
       { description: 'The first hundred of them' },
     ),
   }),
@@ -313,6 +336,7 @@ const HISTORICAL_EXAMPLE = {
   adjustment: 'raw',
   providers: ['polygon'],
   synthetic: false,
+  derived: false,
   validated_only: true,
   min_quality: 0.85,
   count: 1,
@@ -340,15 +364,36 @@ export const historical = {
   }),
   query: t.Object({
     start: t.String({
-      description: 'first session, a date YYYY-MM-DD, inclusive',
+      description: 'a date YYYY-MM-DD, or an instant with its zone; inclusive',
       examples: ['2023-01-01'],
     }),
     end: t.String({
-      description: 'last session, a date YYYY-MM-DD, inclusive',
+      description: 'a date YYYY-MM-DD, inclusive, or an instant with its zone, exclusive',
       examples: ['2023-12-31'],
     }),
     timeframe: t.Optional(
-      t.String({ description: `one of ${DAILY_TIMEFRAMES.join(', ')}`, default: '1d' }),
+      t.String({ description: describeTimeframes(), default: '1d', examples: ['65m'] }),
+    ),
+    session: t.Optional(
+      t.String({
+        description:
+          'below a day: regular (default), extended (with pre-market and after hours) or all',
+      }),
+    ),
+    anchor: t.Optional(
+      t.String({
+        description:
+          'below a day: session (default: bars are counted from 09:30, an early close cuts the ' +
+          'last one) or clock',
+      }),
+    ),
+    closing_auction: t.Optional(
+      t.String({
+        description:
+          'true or false (default false): whether the minute at the close, which holds the ' +
+          'closing auction, belongs to the last regular bar',
+        meaning: 'boolean',
+      }),
     ),
     validated_only: t.Optional(
       t.String({
@@ -367,12 +412,15 @@ export const historical = {
   }),
   detail: {
     tags: ['bars'],
-    summary: 'Daily, weekly or monthly bars of a symbol',
+    summary: 'Bars of a symbol, from a minute to a month',
     description:
       'Both dates are inclusive. With validated_only=true (the default) bars that score at least ' +
       'max(0.85, min_quality) are served; with false every stored bar, or those from min_quality ' +
       'on when it is given. What is left out is named in `excluded`. Weeks begin on Monday; a ' +
-      'week or month is made of the sessions asked for only. In CSV the header X-Excluded-Count ' +
+      'week or month is made of the sessions asked for only. Below a day bars are made of stored ' +
+      'minutes (or hours), are told by when they begin, and are whole whatever the range. A daily ' +
+      'bar is the one of the provider; only where it gave none and minutes are held is it made of ' +
+      'them, and says `derived`. In CSV the header X-Excluded-Count ' +
       'counts what is left out.',
     operationId: 'getHistorical',
     responses: withCsv(

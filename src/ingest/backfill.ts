@@ -1,8 +1,10 @@
 import pLimit from 'p-limit';
 import { errorMessage, ProviderError } from '../errors.ts';
 import { type BarPick, gatherBars, type RejectedRow } from '../model/bar.ts';
+import { gatherIntradayBars, type IntradayPick, type StoredIntraday } from '../model/intraday.ts';
 import type { QualityThresholds } from '../model/quality.ts';
-import { type Calendar, toDate, toDay } from '../model/session.ts';
+import { type Calendar, newYorkDay, toDate, toDay } from '../model/session.ts';
+import { sessionHours } from '../model/session-part.ts';
 import type { GroupedBarsAnswer, Provider } from '../providers/provider.ts';
 import { selectEntitledFrom } from '../query/coverage.ts';
 import type { Database } from '../store/database.ts';
@@ -19,7 +21,8 @@ import {
 import { type Instrument, selectInstruments } from '../store/symbols.ts';
 import { selectCoverageRanges } from '../store/upsert.ts';
 import { refreshActions, refreshDescriptions } from './corporate-action.ts';
-import { type AskedRange, type IngestItem, type IngestOptions, ingestBars } from './ingest.ts';
+import { type IngestItem, type IngestOptions, ingestBars } from './ingest.ts';
+import { type IntradayItem, ingestIntraday } from './intraday.ts';
 import {
   type BackfillPlan,
   type GroupedTask,
@@ -27,6 +30,7 @@ import {
   planBackfill,
   type RangeTask,
 } from './plan.ts';
+import type { AskedRange } from './record.ts';
 
 /** What a backfill works with; made once by `main` or `serve`. */
 export interface BackfillContext {
@@ -43,6 +47,8 @@ export interface BackfillContext {
 }
 
 export interface BackfillRequest {
+  /** What is filled; '1d' when missing. */
+  timeframe?: '1d' | StoredIntraday;
   /** Symbols to fill, all known; undefined: all tracked ones. */
   symbols?: readonly string[];
   /** Sessions, both inclusive, 'YYYY-MM-DD'. The last one is cut to the latest published. */
@@ -88,6 +94,13 @@ export function latestPublished(
   return { day, publishedAt: calendar.closeMs(day) + publishDelayMs };
 }
 
+/** The session whose minutes are being made, or were until its bars are published; else none. */
+function sessionUnderWay(calendar: Calendar, nowMs: number): number | undefined {
+  const day = newYorkDay(nowMs);
+  if (!calendar.isSession(day)) return undefined;
+  return nowMs >= sessionHours(calendar, day).preMarketMs ? day : undefined;
+}
+
 const plannedDay = (date: string | null) => (date === null ? null : toDay(date));
 
 const toPlanned = (instrument: Instrument): PlannedInstrument => ({
@@ -117,7 +130,11 @@ export async function planRequest(
   const sql = database.read;
   const published = latestPublished(context);
   const instruments = (
-    await selectInstruments(sql, { symbols: request.symbols, provider: provider.name })
+    await selectInstruments(sql, {
+      symbols: request.symbols,
+      provider: provider.name,
+      timeframe: request.timeframe,
+    })
   ).map(toPlanned);
   const known = new Set(instruments.map((instrument) => instrument.symbol));
   for (const symbol of request.symbols ?? []) {
@@ -125,24 +142,29 @@ export async function planRequest(
     if (!known.has(symbol)) instruments.push(unknownInstrument(symbol, -1 - instruments.length));
   }
   const ids = instruments.map((instrument) => instrument.instrumentId);
-  const last = request.lastSession === undefined ? published.day : toDay(request.lastSession);
+  const timeframe = request.timeframe ?? '1d';
+  const liveDay = timeframe === '1d' ? undefined : sessionUnderWay(calendar, context.now());
+  const latest = Math.max(published.day, liveDay ?? 0);
+  const last = request.lastSession === undefined ? latest : toDay(request.lastSession);
   const nowMs = request.retryEmpty ? Number.MAX_SAFE_INTEGER : context.now();
   const plan = planBackfill({
+    timeframe,
+    liveDay,
     calendar,
     instruments,
     firstDay: toDay(request.firstSession),
-    lastDay: Math.min(last, published.day),
+    lastDay: Math.min(last, latest),
     nowMs,
     publishedAt: published.publishedAt,
     isUnlimited: provider.requestsPerMinute === undefined,
     coverage: {
-      '1d': await selectCoverageRanges(sql, '1d', ids),
+      [timeframe]: await selectCoverageRanges(sql, timeframe, ids),
       splits: await selectCoverageRanges(sql, 'splits', ids),
       dividends: await selectCoverageRanges(sql, 'dividends', ids),
     },
     entitledFrom: request.retryEmpty
       ? null
-      : await selectEntitledFrom(sql, provider.name, context.now()),
+      : await selectEntitledFrom(sql, provider.name, context.now(), timeframe),
   });
   return { plan, instruments };
 }
@@ -187,6 +209,11 @@ function idleReport(symbols: number, plan: BackfillPlan): BackfillReport {
     failures: [],
     entitledFrom: null,
   };
+}
+
+/** The name under which runs of a timeframe are kept. The nightly one is of daily bars. */
+export function backfillJob(timeframe: '1d' | StoredIntraday): string {
+  return timeframe === '1d' ? 'backfill' : `backfill ${timeframe}`;
 }
 
 /** Rows that may wait to be committed, and how much of them goes into one transaction. */
@@ -234,6 +261,7 @@ class BackfillRun {
   #lastUpdate = 0;
   #entitledFrom: number | null = null;
   readonly #learning = pLimit(1);
+  readonly #timeframe: '1d' | StoredIntraday;
 
   constructor(
     readonly context: BackfillContext,
@@ -243,6 +271,7 @@ class BackfillRun {
   ) {
     const { calendar, provider, thresholds, revisionSessions } = context;
     const latest = calendar.sessionIndex(latestPublished(context).day);
+    this.#timeframe = request.timeframe ?? '1d';
     this.#startRequests = provider.requestCount();
     this.#total = plan.requests.total;
     this.#options = {
@@ -257,7 +286,7 @@ class BackfillRun {
   async execute(lost: AbortSignal): Promise<BackfillReport> {
     const { database } = this.context;
     this.#runId = await insertRun(database.write, {
-      job: 'backfill',
+      job: backfillJob(this.#timeframe),
       origin: this.request.origin,
       scheduledFor: this.request.scheduledFor,
       total: this.#total,
@@ -376,14 +405,17 @@ class BackfillRun {
 
   async #fetchRange(task: RangeTask, described: ReadonlyMap<number, number | null>): Promise<void> {
     const { instrument, firstDay, lastDay } = task;
-    const answer = await this.context.provider.fetchBars(
-      {
-        symbol: instrument.providerSymbol,
-        firstSession: toDate(firstDay),
-        lastSession: toDate(lastDay),
-      },
-      this.#abort.signal,
-    );
+    const range = {
+      symbol: instrument.providerSymbol,
+      firstSession: toDate(firstDay),
+      lastSession: toDate(lastDay),
+    };
+    const { provider } = this.context;
+    const timeframe = this.#timeframe;
+    const answer =
+      timeframe === '1d'
+        ? await provider.fetchBars(range, this.#abort.signal)
+        : await provider.fetchIntradayBars({ ...range, timeframe }, this.#abort.signal);
     await this.#add({
       instrument,
       picks: [{ bars: answer.bars, rows: [...answer.bars.session.keys()] }],
@@ -502,7 +534,7 @@ class BackfillRun {
       rejected: 0,
       error: message,
     }));
-    await upsertBackfillResults(this.context.database.write, this.#runId, results);
+    await upsertBackfillResults(this.context.database.write, this.#runId, results, this.#timeframe);
     if (error.kind === 'not_found' || error.kind === 'bad_request') return;
     this.#failedInARow++;
     if (this.#failedInARow >= FAILURES_IN_A_ROW_MAX) {
@@ -543,7 +575,9 @@ class BackfillRun {
     let rows = 0;
     for (const { instrument, picks, rejected, asked, listedOn } of pending) {
       const { instrumentId, symbol } = instrument;
-      const bars = gatherBars(picks);
+      // Of a run for a timeframe below a day every pick has what its bars need.
+      const bars =
+        this.#timeframe === '1d' ? gatherBars(picks) : gatherIntradayBars(picks as IntradayPick[]);
       batch.push({ instrumentId, symbol, bars, rejected, asked, listedOn });
       rows += bars.length;
       if (rows < BATCH_ROWS && batch.length < BATCH_ITEMS) continue;
@@ -558,7 +592,11 @@ class BackfillRun {
     if (items.length === 0) return;
     const { database, now } = this.context;
     const options = { ...this.#options, receivedAt: now() };
-    const counts = await ingestBars(database.write, items, options);
+    const timeframe = this.#timeframe;
+    const counts =
+      timeframe === '1d'
+        ? await ingestBars(database.write, items, options)
+        : await ingestIntraday(database.write, items as IntradayItem[], { ...options, timeframe });
     const results: BackfillResult[] = [];
     for (const { instrumentId, asked = [] } of items) {
       const count = counts.get(instrumentId);
@@ -575,7 +613,7 @@ class BackfillRun {
         error: null,
       });
     }
-    await upsertBackfillResults(database.write, this.#runId, results);
+    await upsertBackfillResults(database.write, this.#runId, results, timeframe);
     await this.#saveProgress();
   }
 

@@ -1,35 +1,34 @@
 import { InputError } from '../errors.ts';
 import { type BarColumns, copyBar, makeBars, pickBars, type RejectedRow } from '../model/bar.ts';
-import { type CoverageRange, recordAnswer } from '../model/coverage.ts';
-import {
-  FAILURE_FLAGS,
-  FLAG,
-  MEDIAN_SESSIONS,
-  type QualityThresholds,
-  REVIEW_SCORE,
-  VALIDATED_SCORE,
-} from '../model/quality.ts';
+import { MEDIAN_SESSIONS, type QualityThresholds } from '../model/quality.ts';
 import { type Calendar, newYorkDay, toDate } from '../model/session.ts';
 import type { Sql, Transaction } from '../store/database.ts';
+import { insertEvents, type NewEvent } from '../store/events.ts';
 import {
   type BarRow,
   type ChangedBar,
-  type CoverageChange,
+  type Held,
   insertBars,
   insertRejectedRows,
   notifyBars,
   type SessionSpan,
   type StatusChange,
   type StoredBars,
-  selectCoverageRanges,
   selectGapCauses,
   selectHeldBars,
   selectStoredBars,
   upsertChangedBars,
-  upsertCoverage,
   upsertStatus,
   withIngestLock,
 } from '../store/upsert.ts';
+import {
+  type AskedRange,
+  addToStatus,
+  barEvents,
+  type CounterChange,
+  emptyStatus,
+  recordCoverage,
+} from './record.ts';
 import { NO_CAUSES, validateBars } from './validate.ts';
 
 /** What arrived for one instrument. */
@@ -45,14 +44,6 @@ export interface IngestItem {
   listedOn: number | null;
   /** Days whose bars must be scored again although they did not arrive, e.g. of a new split. */
   rescore?: readonly number[];
-}
-
-/** Sessions that a provider was asked for, days, both inclusive. */
-export interface AskedRange {
-  firstDay: number;
-  lastDay: number;
-  /** Set when the provider refused the range. */
-  refusal?: string;
 }
 
 export interface IngestOptions {
@@ -102,6 +93,7 @@ export async function ingestBars(
     const inserts: BarRow[] = [];
     const changes: ChangedBar[] = [];
     const statuses: StatusChange[] = [];
+    const events: NewEvent[] = [];
     for (const one of prepared) {
       const { instrumentId } = one.item;
       const context = stored.get(instrumentId);
@@ -114,8 +106,13 @@ export async function ingestBars(
         { score: merged.bars.score, flags: merged.bars.flags },
       );
       if (scores.score.length !== merged.bars.length) throw new Error('a bar was not scored');
-      const { count, status } = compare(one, merged, context, inserts, changes);
+      const { count, status, news } = compare(one, merged, context, inserts, changes);
       counts.set(instrumentId, count);
+      events.push(
+        ...barEvents(instrumentId, one.item.symbol, '1d', merged.bars, news, (row) =>
+          toDate(merged.bars.session[row]),
+        ),
+      );
       if (status) statuses.push({ ...status, isSynthetic: options.isSynthetic });
     }
     const origin = { provider: options.provider, receivedAt: options.receivedAt };
@@ -130,14 +127,23 @@ export async function ingestBars(
       options.provider,
       '1d',
     );
-    await recordCoverage(tx, prepared, options);
+    await recordCoverage(tx, '1d', prepared.map(toArrival), options);
     await notifyBars(
       tx,
       statuses.map((status) => status.instrumentId),
     );
+    await insertEvents(tx, events);
   });
   return counts;
 }
+
+const toArrival = ({ item, bars, rejected }: Prepared) => ({
+  instrumentId: item.instrumentId,
+  days: [...bars.session],
+  rejected,
+  asked: item.asked,
+  listedOn: item.listedOn,
+});
 
 /** Sorts an item's bars and sets aside what cannot be one: duplicates and impossible dates. */
 function prepareItem(item: IngestItem, options: IngestOptions): Prepared {
@@ -191,7 +197,7 @@ function describeBar(bars: BarColumns, row: number): string {
 }
 
 /** True when `next` says nothing new; a vwap or count that is not given says nothing. */
-function isSameBar(old: BarColumns, i: number, next: BarColumns, j: number): boolean {
+export function isSameBar(old: BarColumns, i: number, next: BarColumns, j: number): boolean {
   return (
     old.open[i] === next.open[j] &&
     old.high[i] === next.high[j] &&
@@ -216,14 +222,8 @@ async function selectContext(
   const spans: SessionSpan[] = [];
   for (const { item, bars } of prepared) {
     const have = held.get(item.instrumentId);
+    if (bars.length > 0) refuseMixing(item.symbol, have, isSynthetic);
     if (!have || have.records === 0) continue;
-    if (bars.length > 0 && have.isSynthetic !== isSynthetic) {
-      throw new InputError(
-        `${item.symbol} holds ${have.isSynthetic ? 'synthetic' : 'real'} bars: ` +
-          `${isSynthetic ? 'synthetic' : 'real'} ones are not mixed with them; ` +
-          'use another database',
-      );
-    }
     const days = touchedDays(bars, item);
     if (days === null) continue;
     spans.push({
@@ -233,6 +233,15 @@ async function selectContext(
     });
   }
   return selectStoredBars(tx, spans);
+}
+
+/** Made-up and real data of one instrument never meet. @throws InputError */
+export function refuseMixing(symbol: string, held: Held | undefined, isSynthetic: boolean): void {
+  if (!held || held.isSynthetic === null || held.isSynthetic === isSynthetic) return;
+  const [has, comes] = isSynthetic ? ['real', 'synthetic'] : ['synthetic', 'real'];
+  throw new InputError(
+    `${symbol} holds ${has} data: ${comes} data is not mixed with it; use another database`,
+  );
 }
 
 function touchedDays(bars: BarColumns, item: IngestItem): { first: number; last: number } | null {
@@ -317,7 +326,7 @@ function compare(
   stored: StoredBars | undefined,
   inserts: BarRow[],
   changes: ChangedBar[],
-): { count: IngestCount; status: Omit<StatusChange, 'isSynthetic'> | null } {
+): { count: IngestCount; status: CounterChange | null; news: number[] } {
   const { instrumentId } = prepared.item;
   const { bars, storedRow, freshRow } = merged;
   const count: IngestCount = {
@@ -327,19 +336,24 @@ function compare(
     rejected: prepared.rejected.length,
   };
   const status = emptyStatus(instrumentId);
+  /** Rows that are new or say something else. */
+  const news: number[] = [];
   let written = 0;
   for (let row = merged.from; row < bars.length; row++) {
     const old = storedRow[row];
     if (old < 0 || !stored) {
       inserts.push({ instrumentId, bars, row });
       count.inserted++;
+      news.push(row);
       addToStatus(status, bars, row, 1);
       written++;
       continue;
     }
     const isRevision = freshRow[row] >= 0 && !isSameBar(stored, old, bars, row);
-    if (isRevision) count.changed++;
-    else if (freshRow[row] >= 0) count.unchanged++;
+    if (isRevision) {
+      count.changed++;
+      news.push(row);
+    } else if (freshRow[row] >= 0) count.unchanged++;
     if (!isRevision && stored.flags[old] === bars.flags[row]) {
       if (stored.isFinal[old] === bars.isFinal[row] && stored.score[old] === bars.score[row]) {
         continue;
@@ -350,127 +364,5 @@ function compare(
     addToStatus(status, bars, row, 1);
     written++;
   }
-  return { count, status: written > 0 ? status : null };
-}
-
-function emptyStatus(instrumentId: number): Omit<StatusChange, 'isSynthetic'> {
-  return {
-    instrumentId,
-    records: 0,
-    validated: 0,
-    excluded: 0,
-    gaps: 0,
-    anomalies: 0,
-    scoreSum: 0,
-    firstDay: null,
-    latestDay: null,
-    latestScore: null,
-  };
-}
-
-function addToStatus(
-  status: Omit<StatusChange, 'isSynthetic'>,
-  bars: StoredBars,
-  row: number,
-  sign: 1 | -1,
-): void {
-  const score = bars.score[row];
-  const flags = bars.flags[row];
-  status.records += sign;
-  if (score >= VALIDATED_SCORE) status.validated += sign;
-  if (score < REVIEW_SCORE || (flags & FAILURE_FLAGS) !== 0) status.excluded += sign;
-  if ((flags & FLAG.gap) !== 0) status.gaps += sign;
-  if ((flags & (FLAG.volumeSpike | FLAG.volumeDrought)) !== 0) status.anomalies += sign;
-  status.scoreSum += sign * score;
-  if (sign < 0) return;
-  const day = bars.session[row];
-  if (status.firstDay === null || day < status.firstDay) status.firstDay = day;
-  if (status.latestDay === null || day >= status.latestDay) {
-    status.latestDay = day;
-    status.latestScore = score;
-  }
-}
-
-async function recordCoverage(
-  tx: Transaction,
-  prepared: readonly Prepared[],
-  options: IngestOptions,
-): Promise<void> {
-  const touched = prepared.filter(({ item, bars }) => item.asked || bars.length > 0);
-  const known = await selectCoverageRanges(
-    tx,
-    '1d',
-    touched.map(({ item }) => item.instrumentId),
-  );
-  const changes: CoverageChange[] = [];
-  for (const one of touched) {
-    const before = known.get(one.item.instrumentId) ?? [];
-    const after = one.item.asked
-      ? answeredCoverage(before, one, options)
-      : fileCoverage(before, one, options);
-    changes.push({ instrumentId: one.item.instrumentId, before, after });
-  }
-  await upsertCoverage(tx, '1d', changes);
-}
-
-function answeredCoverage(
-  before: readonly CoverageRange[],
-  { item, bars, rejected }: Prepared,
-  options: IngestOptions,
-): CoverageRange[] {
-  const present = new Set<number>(bars.session);
-  const refused = new Map(rejected.map((row) => [row.session ?? '', row.reason]));
-  const emptyDetail = (day: number) => {
-    const reason = refused.size > 0 ? refused.get(toDate(day)) : undefined;
-    return reason === undefined ? null : `the row was rejected: ${reason}`;
-  };
-  let ranges = [...before];
-  for (const { firstDay, lastDay, refusal } of item.asked ?? []) {
-    const answer = {
-      start: firstDay,
-      end: lastDay + 1,
-      provider: options.provider,
-      askedAt: options.receivedAt,
-      settledBefore: options.settledBefore,
-      hasBar: (day: number) => present.has(day),
-      emptyDetail,
-      listedOn: item.listedOn,
-      refusal,
-    };
-    ranges = recordAnswer(ranges, answer, options.calendar);
-  }
-  return ranges;
-}
-
-/** A file covers the sessions it has bars for, unless they are complete already. */
-function fileCoverage(
-  before: readonly CoverageRange[],
-  { bars }: Prepared,
-  options: IngestOptions,
-): CoverageRange[] {
-  const { calendar } = options;
-  let ranges = [...before];
-  const isComplete = (day: number) =>
-    before.some((r) => r.start <= day && day < r.end && r.state === 'complete');
-  const days = [...bars.session].filter((day) => calendar.sessionIndex(day) >= 0);
-  for (let i = 0; i < days.length; i++) {
-    if (isComplete(days[i])) continue;
-    const first = i;
-    const follows = () =>
-      i + 1 < days.length &&
-      calendar.sessionIndex(days[i + 1]) === calendar.sessionIndex(days[i]) + 1 &&
-      !isComplete(days[i + 1]);
-    while (follows()) i++;
-    const answer = {
-      start: days[first],
-      end: days[i] + 1,
-      provider: options.provider,
-      askedAt: options.receivedAt,
-      settledBefore: options.settledBefore,
-      hasBar: () => true,
-      listedOn: null,
-    };
-    ranges = recordAnswer(ranges, answer, calendar);
-  }
-  return ranges;
+  return { count, status: written > 0 ? status : null, news };
 }

@@ -1,4 +1,5 @@
 import { type CoverageRange, isDue } from '../model/coverage.ts';
+import type { StoredIntraday } from '../model/intraday.ts';
 import type { Calendar } from '../model/session.ts';
 
 /** What the planner must know of an instrument. */
@@ -60,6 +61,8 @@ export interface BackfillPlan {
 }
 
 export interface PlanInput {
+  /** What is wanted; '1d' when missing. */
+  timeframe?: '1d' | StoredIntraday;
   calendar: Calendar;
   instruments: readonly PlannedInstrument[];
   /** Sessions wanted, days, both inclusive. */
@@ -68,10 +71,12 @@ export interface PlanInput {
   nowMs: number;
   /** When the latest published session became available, epoch ms. */
   publishedAt: number;
-  /** Coverage by dataset ('1d', 'splits', 'dividends') and instrument. */
+  /** Coverage by dataset (the timeframe, 'splits', 'dividends') and instrument. */
   coverage: Record<string, ReadonlyMap<number, readonly CoverageRange[]>>;
   /** True when requests cost nothing: each symbol is then simply asked for by itself. */
   isUnlimited?: boolean;
+  /** A session under way: it is asked for whenever somebody asks. */
+  liveDay?: number;
   /** First day the provider's plan includes, as far as it was learned; null when not. */
   entitledFrom: number | null;
 }
@@ -93,14 +98,19 @@ interface Due {
  * coverage. Pure: asks nobody, so that it also answers `--dry-run`.
  */
 export function planBackfill(input: PlanInput): BackfillPlan {
-  const { calendar } = input;
+  const { calendar, timeframe = '1d' } = input;
   const due = input.instruments
-    .map((instrument) => ({ instrument, sessions: dueSessions(input, '1d', instrument) }))
+    .map((instrument) => ({ instrument, sessions: dueSessions(input, timeframe, instrument) }))
     .filter(({ sessions }) => sessions.length > 0);
   const refused: RangeTask[] = [];
   const asked = input.entitledFrom === null ? due : splitRefused(due, input, refused);
-  const { ranges, grouped } = chooseRequests(asked, calendar, input.isUnlimited === true);
-  const actions = [...planActions(input, 'splits'), ...planActions(input, 'dividends')];
+  const isDaily = timeframe === '1d';
+  const { ranges, grouped } = isDaily
+    ? chooseRequests(asked, calendar, input.isUnlimited === true)
+    : { ranges: chunkRanges(asked, calendar), grouped: [] };
+  const actions = isDaily
+    ? [...planActions(input, 'splits'), ...planActions(input, 'dividends')]
+    : [];
   const describe = input.instruments.filter((instrument) => !instrument.isDescribed);
   const requests = {
     range: ranges.length,
@@ -127,7 +137,7 @@ export function planBackfill(input: PlanInput): BackfillPlan {
 const sum = (tasks: readonly ActionTask[]) => tasks.reduce((all, task) => all + task.requests, 0);
 
 function dueSessions(
-  { calendar, coverage, firstDay, lastDay, nowMs, publishedAt }: PlanInput,
+  { calendar, coverage, firstDay, lastDay, nowMs, publishedAt, liveDay }: PlanInput,
   dataset: string,
   { instrumentId, listedOn, delistedOn }: PlannedInstrument,
 ): Int32Array {
@@ -144,9 +154,34 @@ function dueSessions(
     const day = calendar.sessionAt(index);
     while (r < ranges.length && ranges[r].end <= day) r++;
     const range = r < ranges.length && ranges[r].start <= day ? ranges[r] : undefined;
-    if (isDue(range, nowMs, publishedAt)) found[size++] = index;
+    if (day === liveDay || isDue(range, nowMs, publishedAt)) found[size++] = index;
   }
   return found.subarray(0, size);
+}
+
+/**
+ * Sessions in one request for bars below a day. The vendor counts minutes, also for hours, and
+ * gives 50,000 of them at most: 04:00 to 20:00 are 960 a session, 48,000 in fifty.
+ */
+export const INTRADAY_SESSIONS_MAX = 50;
+
+/** Requests that are never cut by the vendor's limit; newest first. */
+function chunkRanges(due: readonly Due[], calendar: Calendar): RangeTask[] {
+  const ranges: RangeTask[] = [];
+  for (const { instrument, sessions } of due) {
+    for (let last = sessions.length - 1; last >= 0; ) {
+      let first = last;
+      const isNear = () => sessions[last] - sessions[first - 1] < INTRADAY_SESSIONS_MAX;
+      while (first > 0 && isNear()) first--;
+      ranges.push({
+        instrument,
+        firstDay: calendar.sessionAt(sessions[first]),
+        lastDay: calendar.sessionAt(sessions[last]),
+      });
+      last = first - 1;
+    }
+  }
+  return ranges.sort((a, b) => b.lastDay - a.lastDay);
 }
 
 function splitRefused(due: readonly Due[], input: PlanInput, refused: RangeTask[]): Due[] {

@@ -27,10 +27,10 @@ export interface Scores {
 }
 
 /**
- * The volumes of the sessions before a bar, kept in order of size. Fixed arrays, no allocation:
- * it is entered once for every bar there is.
+ * The volumes of the 63 sessions (or minutes) before a bar, kept in order of size. Fixed arrays, no
+ * allocation: it is entered once for every bar there is.
  */
-class VolumeWindow {
+export class VolumeWindow {
   /** Ascending volumes, in today's share units. */
   readonly sorted = new Float64Array(MEDIAN_SESSIONS + 1);
   readonly #ringVolume = new Float64Array(MEDIAN_SESSIONS + 1);
@@ -99,7 +99,7 @@ class VolumeWindow {
 
 const SCORES = new Map<number, number>();
 
-function cachedScore(flags: number): number {
+export function cachedScore(flags: number): number {
   if (flags === 0) return 1;
   let score = SCORES.get(flags);
   if (score === undefined) {
@@ -110,7 +110,13 @@ function cachedScore(flags: number): number {
 }
 
 /** What is wrong with a bar by itself. Each condition has its own flag, so that it can be named. */
-function failureFlags(open: number, high: number, low: number, close: number, volume: number) {
+export function failureFlags(
+  open: number,
+  high: number,
+  low: number,
+  close: number,
+  volume: number,
+) {
   let flags = 0;
   if (high < open || high < close) flags |= FLAG.highTooLow;
   if (low > open || low > close) flags |= FLAG.lowTooHigh;
@@ -124,7 +130,7 @@ function failureFlags(open: number, high: number, low: number, close: number, vo
  * True when a price is more than `fraction` away from another. Cents are no binary fractions: 11.00
  * lies exactly 10 % above 10.00, yet 11 / 10 - 1 comes out above 0.1.
  */
-function isBeyond(price: number, from: number, fraction: number): boolean {
+export function isBeyond(price: number, from: number, fraction: number): boolean {
   return Math.abs(price / from - 1) - fraction > 1e-9;
 }
 

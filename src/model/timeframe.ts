@@ -9,6 +9,33 @@ export function isDailyTimeframe(text: string): text is DailyTimeframe {
   return (DAILY_TIMEFRAMES as readonly string[]).includes(text);
 }
 
+/** How long a bar is. One of a day or more is of whole sessions and has no length in minutes. */
+export type Timeframe =
+  | { kind: 'daily'; text: DailyTimeframe }
+  /** `text` is as it was written: '60m' and '1h' are both 60 minutes. */
+  | { kind: 'intraday'; text: string; minutes: number };
+
+/** Minutes of the longest timeframe below a day. */
+export const INTRADAY_MINUTES_MAX = 24 * 60;
+
+const INTRADAY_FORM = /^([1-9]\d{0,3})([mh])$/;
+
+/** A timeframe by its name: one of DAILY_TIMEFRAMES, or '1m' to '24h'; undefined when it is none. */
+export function parseTimeframe(text: string): Timeframe | undefined {
+  if (isDailyTimeframe(text)) return { kind: 'daily', text };
+  const [, digits, unit] = INTRADAY_FORM.exec(text) ?? [];
+  const minutes = Number(digits) * (unit === 'h' ? 60 : 1);
+  return minutes <= INTRADAY_MINUTES_MAX ? { kind: 'intraday', text, minutes } : undefined;
+}
+
+/** What `parseTimeframe` takes, to stand after 'it must be'. */
+export function describeTimeframes(): string {
+  return (
+    `one of ${DAILY_TIMEFRAMES.join(', ')}, or a whole number of minutes or hours ` +
+    'from 1m to 24h, such as 5m, 65m, 4h'
+  );
+}
+
 /** The first day of the bucket a session falls in: its Monday, or the first of its month. */
 export function bucketStart(day: number, timeframe: DailyTimeframe): number {
   if (timeframe === '1d') return day;
@@ -51,34 +78,35 @@ export function rollUp(daily: BarColumns, timeframe: DailyTimeframe): RolledBars
   const bars = makeBars(starts.length);
   for (let bucket = 0; bucket < starts.length; bucket++) {
     bars.session[bucket] = starts[bucket];
-    rollBucket(daily, rows[bucket], rows[bucket + 1], bars, bucket);
+    rollRows(daily, rows[bucket], rows[bucket + 1], bars, bucket);
   }
   return { bars, rows: Int32Array.from(rows) };
 }
 
-function rollBucket(
-  daily: BarColumns,
+/** Makes one bar, `bars[bucket]`, of the source's rows [first, end), of which there is one. */
+export function rollRows(
+  source: BarColumns,
   first: number,
   end: number,
   bars: BarColumns,
   bucket: number,
 ): void {
-  let high = daily.high[first];
-  let low = daily.low[first];
+  let high = source.high[first];
+  let low = source.low[first];
   let volume = 0;
   let trades = 0;
   let traded = 0;
   for (let i = first; i < end; i++) {
-    high = Math.max(high, daily.high[i]);
-    low = Math.min(low, daily.low[i]);
-    volume += daily.volume[i];
-    trades += daily.tradeCount[i];
-    traded += daily.vwap[i] * daily.volume[i];
+    high = Math.max(high, source.high[i]);
+    low = Math.min(low, source.low[i]);
+    volume += source.volume[i];
+    trades += source.tradeCount[i];
+    traded += source.vwap[i] * source.volume[i];
   }
-  bars.open[bucket] = daily.open[first];
+  bars.open[bucket] = source.open[first];
   bars.high[bucket] = high;
   bars.low[bucket] = low;
-  bars.close[bucket] = daily.close[end - 1];
+  bars.close[bucket] = source.close[end - 1];
   bars.volume[bucket] = volume;
   bars.tradeCount[bucket] = trades;
   bars.vwap[bucket] = volume > 0 ? Math.round((traded / volume) * 10_000) / 10_000 : Number.NaN;

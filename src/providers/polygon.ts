@@ -1,8 +1,9 @@
 // https://massive.com/docs/rest/stocks (Massive was Polygon.io until 30 October 2025)
 import { z } from 'zod';
 import { InputError, ProviderError } from '../errors.ts';
-import { firstBars, makeBars, type RejectedRow } from '../model/bar.ts';
+import { type BarColumns, firstBars, makeBars, type RejectedRow } from '../model/bar.ts';
 import type { Dividend, Split } from '../model/corporate-action.ts';
+import { firstIntradayBars, INTRADAY_MS, makeIntradayBars } from '../model/intraday.ts';
 import { newYorkDay, toDate, toDay } from '../model/session.ts';
 import {
   type Clock,
@@ -17,6 +18,8 @@ import type {
   ActionsAnswer,
   BarsAnswer,
   GroupedBarsAnswer,
+  IntradayAnswer,
+  IntradayRange,
   ListedSymbol,
   Provider,
 } from './provider.ts';
@@ -37,7 +40,7 @@ const PAGES_MAX = 1_000;
 const RAW_LENGTH_MAX = 1_000;
 
 /**
- * Polygon.io, now Massive: unadjusted daily bars, splits, dividends and the list of stocks.
+ * Polygon.io, now Massive: unadjusted bars of days, hours and minutes, splits, dividends and the list of stocks.
  * @throws InputError when the key cannot be one.
  */
 export function makePolygon(options: PolygonOptions): Provider {
@@ -71,7 +74,13 @@ export function makePolygon(options: PolygonOptions): Provider {
         lastDay: Math.min(toDay(lastSession), today()),
       };
       if (!(range.firstDay <= range.lastDay)) return { bars: makeBars(0), rejected: [] };
-      return fetchRange(api, symbol, range, signal);
+      return toBars(symbol, await fetchRange(api, symbol, 'day', range, signal), range);
+    },
+    async fetchIntradayBars(asked, signal) {
+      const lastDay = Math.min(toDay(asked.lastSession), today());
+      const range = { firstDay: toDay(asked.firstSession), lastDay };
+      if (!(range.firstDay <= lastDay)) return { bars: makeIntradayBars(0), rejected: [] };
+      return fetchIntraday(api, asked, range, clock.now(), signal);
     },
     async fetchGroupedBars(session, signal) {
       if (!(toDay(session) <= today())) return { bars: makeBars(0), rejected: [], symbols: [] };
@@ -229,14 +238,16 @@ interface DayRange {
   lastDay: number;
 }
 
+/** The rows of a range, whatever they turn out to be. Dates are New York's. */
 async function fetchRange(
   api: Api,
   symbol: string,
+  span: 'day' | 'hour' | 'minute',
   range: DayRange,
   signal: AbortSignal | undefined,
-): Promise<BarsAnswer> {
+): Promise<Rows<Aggregate>> {
   const dates = `${toDate(range.firstDay)}/${toDate(range.lastDay)}`;
-  const path = `/v2/aggs/ticker/${toSegment(symbol)}/range/1/day/${dates}`;
+  const path = `/v2/aggs/ticker/${toSegment(symbol)}/range/1/${span}/${dates}`;
   const url = toUrl(api, path, { adjusted: 'false', sort: 'asc', limit: '50000' });
   const found: Rows<Aggregate> = { rows: [], rejected: [] };
   let lastT = Number.NEGATIVE_INFINITY;
@@ -253,7 +264,46 @@ async function fetchRange(
     found.rows = found.rows.length === 0 ? rows : found.rows.concat(rows);
     found.rejected = found.rejected.concat(rejected);
   }
-  return toBars(symbol, found, range);
+  return found;
+}
+
+async function fetchIntraday(
+  api: Api,
+  { symbol, timeframe }: IntradayRange,
+  range: DayRange,
+  now: number,
+  signal: AbortSignal | undefined,
+): Promise<IntradayAnswer> {
+  const span = timeframe === '1m' ? 'minute' : 'hour';
+  const { rows, rejected } = await fetchRange(api, symbol, span, range, signal);
+  const bars = makeIntradayBars(rows.length);
+  let size = 0;
+  for (const row of rows) {
+    // What still grows is no bar yet; it comes whole when it is asked for again.
+    if (row.t + INTRADAY_MS[timeframe] > now) continue;
+    const day = newYorkDay(row.t);
+    const isAsked = day >= range.firstDay && day <= range.lastDay;
+    if (!isAsked || row.t % INTRADAY_MS[timeframe] !== 0) {
+      const session = toSession(row.t);
+      const what = isAsked ? `does not begin a ${span}` : 'is not what was asked for';
+      rejected.push(toRejected(symbol, session, `t is ${row.t}: it ${what}`, row));
+      continue;
+    }
+    bars.ts[size] = row.t;
+    putBar(bars, size++, day, row);
+  }
+  return { bars: size === rows.length ? bars : firstIntradayBars(bars, size), rejected };
+}
+
+function putBar(bars: BarColumns, i: number, day: number, row: Aggregate): void {
+  bars.session[i] = day;
+  bars.open[i] = row.o;
+  bars.high[i] = row.h;
+  bars.low[i] = row.l;
+  bars.close[i] = row.c;
+  bars.volume[i] = row.v;
+  if (row.vw != null) bars.vwap[i] = row.vw;
+  if (row.n != null) bars.tradeCount[i] = row.n;
 }
 
 /** The rows of a range answer, checked. */
@@ -304,16 +354,8 @@ export function toBars(
       rejected.push(toRejected(rowSymbol, session, reason, row));
       continue;
     }
-    bars.session[size] = day;
-    bars.open[size] = row.o;
-    bars.high[size] = row.h;
-    bars.low[size] = row.l;
-    bars.close[size] = row.c;
-    bars.volume[size] = row.v;
-    if (row.vw != null) bars.vwap[size] = row.vw;
-    if (row.n != null) bars.tradeCount[size] = row.n;
+    putBar(bars, size++, day, row);
     symbols?.push(rowSymbol);
-    size++;
   }
   return { bars: size === rows.length ? bars : firstBars(bars, size), rejected };
 }

@@ -1,5 +1,6 @@
 import type { BarColumns, RejectedRow } from '../model/bar.ts';
 import type { Dividend, Split } from '../model/corporate-action.ts';
+import type { IntradayBars, StoredIntraday } from '../model/intraday.ts';
 
 /**
  * Who we ask for market data. An object that satisfies this type is a provider; it speaks our
@@ -17,6 +18,8 @@ export interface Provider {
   requestCount(): number;
   /** Daily bars of one symbol, both sessions inclusive ('YYYY-MM-DD'). */
   fetchBars(range: BarsRange, signal?: AbortSignal): Promise<BarsAnswer>;
+  /** Minute or hour bars of one symbol for whole days in New York, all parts of the day. */
+  fetchIntradayBars(range: IntradayRange, signal?: AbortSignal): Promise<IntradayAnswer>;
   /** The daily bars of the whole market for one session. */
   fetchGroupedBars(session: string, signal?: AbortSignal): Promise<GroupedBarsAnswer>;
   fetchSplits(query: ActionQuery, signal?: AbortSignal): Promise<ActionsAnswer<Split>>;
@@ -31,6 +34,16 @@ export interface BarsRange {
   symbol: string;
   firstSession: string;
   lastSession: string;
+}
+
+export interface IntradayRange extends BarsRange {
+  timeframe: StoredIntraday;
+}
+
+export interface IntradayAnswer {
+  /** In the order the provider sent them; duplicates are still there. */
+  bars: IntradayBars;
+  rejected: RejectedRow[];
 }
 
 export interface BarsAnswer {

@@ -1,8 +1,10 @@
 import { type BarColumns, makeBars } from '../model/bar.ts';
 import type { Dividend, Split } from '../model/corporate-action.ts';
+import { gatherIntradayBars } from '../model/intraday.ts';
 import { type Calendar, toDate, toDay } from '../model/session.ts';
 import { type Clock, systemClock } from './http.ts';
 import type { ActionQuery, BarsAnswer, ListedSymbol, Provider } from './provider.ts';
+import { makeMinutes, toVendorTimeframe } from './synthetic-minutes.ts';
 
 /**
  * Made-up prices, for trying marketd without a key. The same seed gives the same bars for ever,
@@ -172,6 +174,17 @@ export function makeSynthetic(options: SyntheticOptions): Provider {
     async fetchBars({ symbol, firstSession, lastSession }, signal) {
       signal?.throwIfAborted();
       return sliceBars(pathOf(symbol), toDay(firstSession), toDay(lastSession));
+    },
+    async fetchIntradayBars({ symbol, timeframe, firstSession, lastSession }, signal) {
+      signal?.throwIfAborted();
+      const { bars: daily } = sliceBars(pathOf(symbol), toDay(firstSession), toDay(lastSession));
+      const picks = Array.from({ length: daily.length }, (_, row) => {
+        const random = makeRandom(hash(options.seed, `${symbol} minutes`), daily.session[row]);
+        const minutes = makeMinutes(daily, row, calendar, random);
+        const bars = toVendorTimeframe(minutes, timeframe);
+        return { bars, rows: Array.from({ length: bars.length }, (_, i) => i) };
+      });
+      return { bars: gatherIntradayBars(picks), rejected: [] };
     },
     async fetchGroupedBars(session, signal) {
       signal?.throwIfAborted();
@@ -393,7 +406,8 @@ const toCents = (price: number) => Math.max(0.01, Math.round(price * 100) / 100)
 
 // --------------------------------------------------------------------------- random
 
-function hash(seed: number, text: string): number {
+/** A number of 32 bits from a seed and a text. */
+export function hash(seed: number, text: string): number {
   let state = seed | 0;
   for (let i = 0; i < text.length; i++) state = mix(state ^ text.charCodeAt(i));
   return state;

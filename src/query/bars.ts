@@ -4,12 +4,14 @@ import { bucketEnd, bucketStart, type DailyTimeframe, rollUp } from '../model/ti
 import type { Sql } from '../store/database.ts';
 import {
   type BarBlock,
+  type DeriveBars,
   decodeBars,
   hasGap,
   hasVolumeAnomaly,
   selectBarBlock,
   toApiTime,
 } from './block.ts';
+import { ByteLru } from './lru.ts';
 import type { ResolvedSymbol } from './symbols.ts';
 
 export interface BarsQuery {
@@ -48,58 +50,6 @@ const ASKED_MAX = 1_000;
 /** Part of the cache that whole answers may take, beside the blocks they are cut from. */
 const ANSWER_SHARE = 0.25;
 
-/** A map bounded by bytes that forgets what was not used for longest. */
-class ByteLru<Value> {
-  readonly #entries = new Map<string, { value: Value; bytes: number }>();
-  bytes = 0;
-
-  constructor(
-    readonly bytesMax: number,
-    readonly onDelete: (value: Value, key: string) => void = () => {},
-  ) {}
-
-  get size(): number {
-    return this.#entries.size;
-  }
-
-  get(key: string): Value | undefined {
-    const entry = this.#entries.get(key);
-    if (!entry) return undefined;
-    this.#entries.delete(key);
-    this.#entries.set(key, entry);
-    return entry.value;
-  }
-
-  /** Without using it. */
-  peek(key: string): Value | undefined {
-    return this.#entries.get(key)?.value;
-  }
-
-  set(key: string, value: Value, bytes: number): void {
-    this.delete(key);
-    if (bytes > this.bytesMax) return;
-    this.#entries.set(key, { value, bytes });
-    this.bytes += bytes;
-    for (const oldest of this.#entries.keys()) {
-      if (this.bytes <= this.bytesMax) break;
-      this.delete(oldest);
-    }
-  }
-
-  delete(key: string): void {
-    const entry = this.#entries.get(key);
-    if (!entry) return;
-    this.bytes -= entry.bytes;
-    this.#entries.delete(key);
-    this.onDelete(entry.value, key);
-  }
-
-  clear(): void {
-    this.#entries.clear();
-    this.bytes = 0;
-  }
-}
-
 interface CachedBlock {
   block: BarBlock;
   /** Keys of its answers that are kept. */
@@ -116,6 +66,7 @@ export class BarReader {
   readonly #blocks: ByteLru<CachedBlock>;
   readonly #answers: ByteLru<BarsAnswer>;
   readonly #scratch = { bytes: new Uint8Array(0) };
+  readonly #derive: ((instrumentId: number) => DeriveBars) | undefined;
   readonly #loading = new Map<number, Promise<CachedBlock>>();
   /** Counts invalidations, so that a block read before one is not kept after it. */
   #generation = 0;
@@ -127,7 +78,10 @@ export class BarReader {
     readonly sql: Sql,
     readonly calendar: Calendar,
     cacheBytes: number,
+    /** Makes the daily bars that are missing where there are minutes. */
+    derive?: (instrumentId: number) => DeriveBars,
   ) {
+    this.#derive = derive;
     this.#answers = new ByteLru(cacheBytes * ANSWER_SHARE, (_, key) => {
       this.#blocks.peek(key.slice(0, key.indexOf(' ')))?.answers.delete(key);
     });
@@ -214,7 +168,8 @@ export class BarReader {
 
   async #load(target: ResolvedSymbol): Promise<CachedBlock> {
     const generation = this.#generation;
-    const block = await selectBarBlock(this.sql, target, this.#scratch);
+    const derive = this.#derive?.(target.instrumentId);
+    const block = await selectBarBlock(this.sql, target, this.#scratch, derive);
     const cached = { block, answers: new Set<string>(), asked: new Set<string>() };
     if (this.isTrusted && generation === this.#generation) {
       this.#blocks.set(String(target.instrumentId), cached, block.bytes);
@@ -291,6 +246,7 @@ function makeAnswer(
       `"start_date":"${toDate(query.startDay)}","end_date":"${toDate(query.endDay)}",` +
       `"adjustment":"raw","providers":${JSON.stringify(block.providers)},` +
       `"synthetic":${block.providers.includes('synthetic')},` +
+      `"derived":${hasDerived(block, selection)},` +
       `"validated_only":${query.validatedOnly},"min_quality":${query.minScore},` +
       `"count":${count},"data":[`,
   );
@@ -302,6 +258,12 @@ function makeAnswer(
     excluded: excluded.length,
     compressed: new Map(),
   };
+}
+
+/** Whether a bar of a selection is made of minutes. */
+function hasDerived(block: BarBlock, { first, end, excluded }: Selection): boolean {
+  if (block.derived.length === 0) return false;
+  return block.derived.some((row) => row >= first && row < end && !excluded.includes(row));
 }
 
 /** The encoded rows of a selection: one slice, or one between any two that are left out. */
@@ -395,6 +357,7 @@ function rollRows(
       flags: flagNames(flags),
       sessions: members.length,
       partial: held.length < whole.length,
+      ...(members.some((row) => block.derived.includes(row)) && { derived: true }),
     };
   });
 }

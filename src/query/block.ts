@@ -23,6 +23,8 @@ export interface BarBlock {
   offsets: Uint32Array;
   /** Positions of bars below the validated score, ascending. */
   flawed: Int32Array;
+  /** Positions of bars that are made of minutes, for want of the provider's own, ascending. */
+  derived: Int32Array;
   /** What it takes in memory. */
   bytes: number;
 }
@@ -37,19 +39,63 @@ export async function selectBarBlock(
   sql: Sql,
   target: BlockTarget,
   scratch: Scratch = { bytes: new Uint8Array(0) },
+  derive?: DeriveBars,
 ): Promise<BarBlock> {
-  const { instrumentId, symbol, middle } = target;
-  if (middle === null) return readParts([await readPart(sql, { instrumentId })], symbol, scratch);
+  const parts = await readWhole(sql, target);
+  const block = readParts(parts, target.symbol, scratch);
+  if (!derive || !parts[0].hasMinutes) return block;
+  const derived = await derive(block.session);
+  return derived.bars.length === 0
+    ? block
+    : readParts(interleave(parts, block.session, derived), target.symbol, scratch);
+}
+
+/** Daily bars made of minutes, ascending. */
+export interface DerivedBars {
+  bars: BarColumns;
+  score: Float64Array;
+  flags: Int32Array;
+  isFinal: Int32Array;
+  providers: readonly string[];
+}
+
+/** Gives the bars of days that have minutes, yet are not among those that are held. */
+export type DeriveBars = (heldDays: Int32Array) => Promise<DerivedBars>;
+
+/** Puts derived bars as lines between the stored ones. */
+function interleave(
+  parts: readonly Part[],
+  heldDays: Int32Array,
+  { bars, score, flags, isFinal, providers }: DerivedBars,
+): Part[] {
+  const held = parts.map((part) => decode(part.text)).filter((text) => text !== '');
+  const lines = held.join('\n').split('\n').filter(Boolean);
+  const orEmpty = (value: number) => (Number.isNaN(value) ? '' : value);
+  const merged: string[] = [];
+  let at = 0;
+  for (let i = 0; i < bars.length; i++) {
+    const day = bars.session[i];
+    while (at < lines.length && heldDays[at] < day) merged.push(lines[at++]);
+    const values = [day, bars.open[i], bars.high[i], bars.low[i], bars.close[i], bars.volume[i]];
+    values.push(orEmpty(bars.vwap[i]) as number, orEmpty(bars.tradeCount[i]) as number);
+    merged.push(`${values.join(',')},${flags[i]}:${score[i]}:${isFinal[i] === 1}:derived`);
+  }
+  merged.push(...lines.slice(at));
+  const all = new Set([...parts[0].providers, ...providers]);
+  const text = ascii(merged.join('\n'));
+  return [{ ...parts[0], text, length: merged.length, providers: [...all] }];
+}
+
+async function readWhole(sql: Sql, { instrumentId, middle }: BlockTarget): Promise<Part[]> {
+  if (middle === null) return [await readPart(sql, { instrumentId })];
   // Both halves at once, on two connections: the database has more than one core.
   const parts = await Promise.all([
     readPart(sql, { instrumentId, to: middle }),
     readPart(sql, { instrumentId, from: middle }),
   ]);
   // A write may have come between the two: one query sees one state.
-  if (parts[0].version !== parts[1].version) {
-    return readParts([await readPart(sql, { instrumentId })], symbol, scratch);
-  }
-  return readParts(parts, symbol, scratch);
+  if (parts[0].version !== parts[1].version) return [await readPart(sql, { instrumentId })];
+  return parts;
 }
 
 export interface BlockTarget {
@@ -64,6 +110,8 @@ interface Part {
   length: number;
   providers: string[];
   version: string;
+  /** Whether the instrument has minutes, of which missing days can be made. */
+  hasMinutes: boolean;
 }
 
 async function readPart(
@@ -78,15 +126,23 @@ async function readPart(
                                      else '' end), chr(10)),
            count(*)::int4,
            (select version || ' ' || array_to_string(providers, ' ') from instrument_status
-            where instrument_id = ${instrumentId} and timeframe = '1d')
+            where instrument_id = ${instrumentId} and timeframe = '1d'),
+           (select count(*)::int4 from instrument_status
+            where instrument_id = ${instrumentId} and timeframe = '1m' and records > 0)
     from (select * from bars_1d
           where instrument_id = ${instrumentId}
             and session >= ${from ?? '-infinity'}::date and session < ${to ?? 'infinity'}::date
           order by session) b
     `.raw()) as unknown as (Uint8Array | null)[][];
-  const [text, length, status] = row;
+  const [text, length, status, minutes] = row;
   const [version, ...providers] = decode(status).split(' ').filter(Boolean);
-  return { text: text ?? new Uint8Array(0), length: Number(decode(length)), providers, version };
+  return {
+    text: text ?? new Uint8Array(0),
+    length: Number(decode(length)),
+    providers,
+    version,
+    hasMinutes: decode(minutes) !== '0',
+  };
 }
 
 function readParts(parts: readonly Part[], symbol: string, scratch: Scratch): BarBlock {
@@ -225,6 +281,7 @@ function encodeBlock(
   const flags = new Int32Array(length);
   const offsets = new Uint32Array(length + 1);
   const flawed: number[] = [];
+  const derived: number[] = [];
   for (let row = 0; row < length; row++) {
     encoder.reserve();
     offsets[row] = encoder.length;
@@ -243,11 +300,13 @@ function encodeBlock(
       encoder.putLong(END_PLAIN);
       continue;
     }
-    const [flagText, scoreText, finalText] = encoder.readRest().split(':');
+    const [flagText, scoreText, finalText, derivedText] = encoder.readRest().split(':');
+    if (derivedText !== undefined) derived.push(row);
     flags[row] = Number(flagText);
     score[row] = Number(scoreText);
     if (score[row] < VALIDATED_SCORE) flawed.push(row);
-    encoder.putLong(encodeEnd(score[row], flags[row], finalText === 'true'));
+    const isDerived = derivedText !== undefined;
+    encoder.putLong(encodeEnd(score[row], flags[row], finalText === 'true', isDerived));
   }
   offsets[length] = encoder.length;
   const encoded = encoder.out.slice(0, Math.max(0, encoder.length - 1));
@@ -261,15 +320,17 @@ function encodeBlock(
     encoded,
     offsets,
     flawed: Int32Array.from(flawed),
+    derived: Int32Array.from(derived),
     bytes: encoded.length + length * 20 + 1024,
   };
 }
 
-function encodeEnd(score: number, flags: number, isFinal: boolean): Uint8Array {
+function encodeEnd(score: number, flags: number, isFinal: boolean, isDerived = false): Uint8Array {
   return ascii(
     `,"quality_score":${score},"validated":${score >= VALIDATED_SCORE},` +
       `"gap_detected":${hasGap(flags)},"volume_anomaly":${hasVolumeAnomaly(flags)},` +
-      `"is_final":${isFinal},"flags":${JSON.stringify(flagNames(flags))}},`,
+      `"is_final":${isFinal},"flags":${JSON.stringify(flagNames(flags))}` +
+      `${isDerived ? ',"derived":true' : ''}},`,
   );
 }
 

@@ -11,15 +11,16 @@ export async function selectEntitledFrom(
   sql: AnySql,
   provider: string,
   nowMs: number,
+  dataset = '1d',
 ): Promise<number | null> {
   const [row] = await sql<{ entitled_from: string | null }[]>`
     select max(r.end_session) as entitled_from
     from coverage r
-    where r.state = 'not_entitled' and r.provider = ${provider} and r.dataset = '1d'
+    where r.state = 'not_entitled' and r.provider = ${provider} and r.dataset = ${dataset}
       and r.retry_at > ${new Date(nowMs)}
       and exists (
         select from coverage g
-        where g.instrument_id = r.instrument_id and g.dataset = '1d' and g.provider = r.provider
+        where g.instrument_id = r.instrument_id and g.dataset = r.dataset and g.provider = r.provider
           and g.state = 'complete' and g.start_session >= r.end_session)`;
   return row?.entitled_from == null ? null : toDay(row.entitled_from);
 }
@@ -38,16 +39,24 @@ const MESSAGES: Record<Exclude<CoverageState, 'complete'>, string> = {
   before_listing: 'the symbol was not listed yet',
 };
 
-/**
- * Says why an instrument has no bar in [startDay, endDay].
- * @param latestDay the latest session that can have a bar by now.
- */
+export interface AbsenceRange {
+  instrumentId: number;
+  /** Days since 1970-01-01, both inclusive. */
+  startDay: number;
+  endDay: number;
+  /** The latest session that can have a bar by now. */
+  latestDay: number;
+  /** '1d' when missing. */
+  dataset?: string;
+}
+
+/** Says why an instrument has no bar in [startDay, endDay]. */
 export async function selectAbsence(
   sql: AnySql,
   calendar: Calendar,
-  range: { instrumentId: number; startDay: number; endDay: number; latestDay: number },
+  range: AbsenceRange,
 ): Promise<Absence> {
-  const { instrumentId, startDay, endDay, latestDay } = range;
+  const { instrumentId, startDay, endDay, latestDay, dataset = '1d' } = range;
   const first = Math.max(startDay, calendar.firstDay);
   const last = Math.min(endDay, calendar.lastDay);
   const sessions = first > last ? [] : calendar.sessions(first, last);
@@ -64,7 +73,7 @@ export async function selectAbsence(
   }
   const rows = await sql<{ state: CoverageState; detail: string | null }[]>`
     select state, detail from coverage
-    where instrument_id = ${instrumentId} and dataset = '1d'
+    where instrument_id = ${instrumentId} and dataset = ${dataset}
       and start_session <= ${toDate(last)} and end_session > ${toDate(first)}
     order by least(end_session, ${toDate(last)}::date + 1)
              - greatest(start_session, ${toDate(first)}::date) desc

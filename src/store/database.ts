@@ -332,3 +332,15 @@ export function decodeIntegers(bytes: Uint8Array | null): Int32Array {
   for (let i = 0; i < values.length; i++) values[i] = view.getInt32(i * 4);
   return values;
 }
+
+/** Instants, as epoch ms, of a `string_agg(timestamptz_send(x), '')`. */
+export function decodeInstants(bytes: Uint8Array | null): Float64Array {
+  if (bytes === null) return new Float64Array(0);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const values = new Float64Array(bytes.byteLength / 8);
+  for (let i = 0; i < values.length; i++) {
+    const micros = view.getInt32(i * 8) * 4_294_967_296 + view.getUint32(i * 8 + 4);
+    values[i] = micros / 1000 + PG_EPOCH_MS;
+  }
+  return values;
+}

@@ -144,6 +144,7 @@ export async function upsertBackfillResults(
   sql: AnySql,
   runId: number,
   results: readonly BackfillResult[],
+  timeframe = '1d',
 ): Promise<void> {
   if (results.length === 0) return;
   await sql`
@@ -168,7 +169,7 @@ export async function upsertBackfillResults(
         ts_finished = excluded.ts_finished
       returning instrument_id, ok)
     insert into instrument_status (instrument_id, timeframe, last_backfill_at, last_backfill_ok)
-    select instrument_id, '1d', now(), ok from stored
+    select instrument_id, ${timeframe}, now(), ok from stored
     on conflict (instrument_id, timeframe) do update set
       last_backfill_at = excluded.last_backfill_at,
       last_backfill_ok = excluded.last_backfill_ok`;

@@ -59,10 +59,16 @@ const toInstrument = (row: InstrumentRow): Instrument => ({
   isDescribed: row.is_described,
 });
 
-/** Instruments by their current symbols (`symbols`), or all that are tracked; by symbol. */
+/** Which timeframes a tracked instrument can be filled with. */
+export const TRACKED_TIMEFRAMES = ['1d', '1h', '1m'] as const;
+
+/**
+ * Instruments by their current symbols (`symbols`), or all that are tracked, in the timeframe when
+ * one is named; by symbol.
+ */
 export async function selectInstruments(
   sql: AnySql,
-  filter: { symbols?: readonly string[]; provider?: string } = {},
+  filter: { symbols?: readonly string[]; provider?: string; timeframe?: string } = {},
 ): Promise<Instrument[]> {
   const symbols = filter.symbols === undefined ? null : [...filter.symbols];
   const rows = await sql<InstrumentRow[]>`
@@ -73,7 +79,9 @@ export async function selectInstruments(
     join symbol_ranges r on r.instrument_id = i.instrument_id and r.valid_to = 'infinity'
     left join provider_symbols p
       on p.instrument_id = i.instrument_id and p.provider = ${filter.provider ?? ''}
-    where case when ${symbols}::text[] is null then i.is_tracked
+    where case when ${symbols}::text[] is null
+               then i.is_tracked and (${filter.timeframe ?? null}::text is null
+                                      or i.timeframes @> array[${filter.timeframe ?? null}::text])
                else r.symbol = any(${symbols}::text[]) end
     order by r.symbol collate "C"`;
   return rows.map(toInstrument);
@@ -120,6 +128,35 @@ export async function upsertSymbols(
     return [...returning.map((row) => row.symbol), ...fresh];
   });
   return added as string[];
+}
+
+/**
+ * Says which timeframes instruments are filled with every night, besides daily bars, which all are.
+ * @throws InputError for a timeframe that is not stored.
+ */
+export async function updateTimeframes(
+  sql: AnySql,
+  symbols: readonly string[],
+  timeframes: readonly string[],
+): Promise<void> {
+  const known: readonly string[] = TRACKED_TIMEFRAMES;
+  const wrong = timeframes.find((timeframe) => !known.includes(timeframe));
+  if (wrong !== undefined) {
+    throw new InputError(
+      `${JSON.stringify(wrong)} is not a timeframe that is stored: those are ${known.join(', ')}; ` +
+        'all others are made of them when they are asked for',
+      'timeframes',
+    );
+  }
+  const all = known.filter((timeframe) => timeframe === '1d' || timeframes.includes(timeframe));
+  await sql`
+    with updated as (
+      update instruments i set timeframes = ${[...all]}::text[]
+      from symbol_ranges r
+      where r.instrument_id = i.instrument_id and r.valid_to = 'infinity'
+        and r.symbol = any(${[...symbols]}::text[])
+      returning 1)
+    select pg_notify('marketd', 'symbols') from updated limit 1`;
 }
 
 /** Stops tracking. Data stays. @returns the symbols that were tracked. */

@@ -295,14 +295,27 @@ export async function upsertStatus(
       version = s.version + 1`;
 }
 
-/** Which of these instruments hold bars, and whether those are made up. */
+/** What an instrument holds already. */
+export interface Held {
+  /** Bars of the timeframe. */
+  records: number;
+  /** Whether what it holds, of any timeframe, is made up; null when it holds nothing. */
+  isSynthetic: boolean | null;
+}
+
+/** Which of these instruments hold bars or trades, and whether those are made up. */
 export async function selectHeldBars(
   tx: Transaction,
   instrumentIds: readonly number[],
-): Promise<Map<number, { records: number; isSynthetic: boolean }>> {
-  const rows = await tx<{ id: number; records: number; is_synthetic: boolean }[]>`
-    select instrument_id as id, records, is_synthetic from instrument_status
-    where instrument_id = any(${instrumentIds as number[]}::int[]) and timeframe = '1d'`;
+  timeframe = '1d',
+): Promise<Map<number, Held>> {
+  const rows = await tx<{ id: number; records: number; is_synthetic: boolean | null }[]>`
+    select instrument_id as id,
+           coalesce(sum(records) filter (where timeframe = ${timeframe}), 0)::float8 as records,
+           bool_or(is_synthetic) filter (where records > 0) as is_synthetic
+    from instrument_status
+    where instrument_id = any(${instrumentIds as number[]}::int[])
+    group by instrument_id`;
   return new Map(
     rows.map((row) => [row.id, { records: row.records, isSynthetic: row.is_synthetic }]),
   );

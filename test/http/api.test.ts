@@ -212,6 +212,7 @@ describeEditions('the JSON API', (database) => {
         adjustment: 'raw',
         providers: ['polygon'],
         synthetic: false,
+        derived: false,
         validated_only: true,
         min_quality: 0.85,
         count: 5,

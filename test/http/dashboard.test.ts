@@ -11,13 +11,11 @@ import { ingestBars } from '../../src/ingest/ingest.ts';
 import { makeBars } from '../../src/model/bar.ts';
 import { DEFAULT_THRESHOLDS } from '../../src/model/quality.ts';
 import { makeCalendar, toDate, toDay } from '../../src/model/session.ts';
-import { BarReader } from '../../src/query/bars.ts';
-import { StatusReader } from '../../src/query/status.ts';
-import { SymbolDirectory } from '../../src/query/symbols.ts';
 import { type Database, openDatabase } from '../../src/store/database.ts';
 import { finishRun, insertRun, updateRun } from '../../src/store/jobs.ts';
 import { selectInstruments, upsertDescriptions, upsertSymbols } from '../../src/store/symbols.ts';
 import { describeEditions, type TestDatabase } from '../database.ts';
+import { makeAppContext } from '../fixtures/app-context.ts';
 
 const SCREENSHOTS = join(import.meta.dir, '../screenshots');
 const CHROMIUM_FLAGS = [
@@ -43,19 +41,12 @@ afterAll(async () => {
 });
 
 function makeContext(database: Database, edition: TestDatabase['edition']): AppContext {
-  return {
-    database,
-    edition,
-    bars: new BarReader(database.read, calendar, 1_000_000),
-    symbols: new SymbolDirectory(database.read),
-    status: new StatusReader(database.read),
-    calendar,
+  return makeAppContext(database, edition, {
     version: '0.1.0',
     publishDelayMs: 3_600_000,
     now: () => NOW,
     scheduler: () => ({ status: 'running', nextRun: new Date('2026-01-09T02:00:00Z') }),
-    log: () => {},
-  };
+  });
 }
 
 interface Site {

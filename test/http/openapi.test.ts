@@ -5,12 +5,9 @@ import Ajv from 'ajv';
 import addFormats from 'ajv-formats';
 import { makeApp } from '../../src/http/app.ts';
 import { cleanDocument, cleanSchema } from '../../src/http/openapi.ts';
-import { BarReader } from '../../src/query/bars.ts';
-import { StatusReader } from '../../src/query/status.ts';
-import { SymbolDirectory } from '../../src/query/symbols.ts';
 import { type Database, openDatabase } from '../../src/store/database.ts';
 import { describeEditions } from '../database.ts';
-import { calendar } from '../fixtures/bars.ts';
+import { makeAppContext } from '../fixtures/app-context.ts';
 import {
   FIRST,
   fillWarehouse,
@@ -123,19 +120,7 @@ describeEditions('the OpenAPI document', (database) => {
   });
 
   test('has every route of the application that is not hidden, and no other', () => {
-    const app = makeApp({
-      database: pools,
-      edition: database().edition,
-      bars: new BarReader(pools.read, calendar, 0),
-      symbols: new SymbolDirectory(pools.read),
-      status: new StatusReader(pools.read),
-      calendar,
-      version: '0.0.0',
-      publishDelayMs: 0,
-      now: Date.now,
-      scheduler: () => ({ status: 'stopped', nextRun: null }),
-      log: () => {},
-    });
+    const app = makeApp(makeAppContext(pools, database().edition));
     const routes = app.routes
       .filter(({ path }) => !HIDDEN.test(path))
       .map(({ method, path }) => `${method} ${path.replace(/:(\w+)/g, '{$1}')}`);

@@ -254,7 +254,7 @@ for (const edition of EDITIONS) {
       await load(world, path);
       await world.sql`update instrument_status set is_synthetic = true`;
       const other = write(csvOf('AAA', '2024-01-08', '2024-01-09'));
-      expect(await refusal(load(world, other))).toContain('holds synthetic bars');
+      expect(await refusal(load(world, other))).toContain('holds synthetic data');
     });
 
     const layouts: [path: string, options: Partial<ImportOptions>, symbol: string][] = [

@@ -495,8 +495,8 @@ describeEditions('ingest', (database) => {
 
   describe('made-up and real bars', () => {
     test.each([
-      [false, 'holds real bars: synthetic ones are not mixed with them; use another database'],
-      [true, 'holds synthetic bars: real ones are not mixed with them; use another database'],
+      [false, 'holds real data: synthetic data is not mixed with it; use another database'],
+      [true, 'holds synthetic data: real data is not mixed with it; use another database'],
     ])('do not mix (synthetic first: %p), and nothing is written', async (isSynthetic, words) => {
       const [id, other] = [await add(), await add()];
       await ingest(sql(), id, flat('2024-01-02', 2), {}, { isSynthetic });

@@ -152,6 +152,7 @@ describeEditions('bars', (database) => {
         ...{ symbol: symbol.symbol, timeframe: '1d', adjustment: 'raw' },
         ...{ start_date: '2024-01-08', end_date: '2024-01-12', count: 1 },
         ...{ providers: ['vendor'], synthetic: false, validated_only: true, min_quality: 0.85 },
+        derived: false,
         data: [
           {
             ...{ time: '2024-01-10T00:00:00Z', symbol: symbol.symbol },

@@ -151,7 +151,8 @@ describeEditions('views', (database) => {
         ...{ ticker: 'VST', unix_time: Date.parse('2024-01-11T00:00:00Z') / 1000 },
         ...{ high: 151, low: 149, avg: 150.25, sale: 150.5 },
         meta: {
-          ...{ source: 'vendor', volume: 12.5, open: 150, close: 150.5 },
+          ...{ source: 'vendor', timeframe: '1d', volume: 12.5, open: 150, close: 150.5 },
+          ...{ previous_close: null, market_cap: null, pe_ratio: null },
           ...{ day_high: 151, day_low: 149, vwap: 150.25, transactions: 9 },
           ...{ timestamp: '2024-01-11', quality_score: 0.8 },
         },

@@ -200,8 +200,25 @@ for (const edition of EDITIONS) {
       expect((await migrate(sql)).applied).toEqual(NAMES.slice(1));
       expect(await checkSchema(sql)).toBeUndefined();
     });
+
+    test('sets up new tables as the edition has them', async () => {
+      const { sql } = await makeEmpty();
+      await migrate(sql, MIGRATIONS.slice(0, 2));
+      const [marker] = await sql`select value from settings where name = 'edition'`;
+      expect(marker.value).toBe(edition);
+      await migrate(sql);
+      const grown = edition === 'plain' ? [] : HYPERTABLES;
+      const found = edition === 'plain' ? [] : await hypertables(sql);
+      expect(found.map(({ name }) => name)).toEqual(grown);
+    });
   });
 }
+
+const hypertables = (sql: Sql) => sql<{ name: string; chunks: number }[]>`
+  select hypertable_name as name, num_chunks as chunks from timescaledb_information.hypertables
+  order by hypertable_name collate "C"`;
+const HYPERTABLES = ['bars_1d', 'bars_1h', 'bars_1m', 'snapshots', 'trades'];
+const EMPTY = HYPERTABLES.map((name) => ({ name, chunks: 0 }));
 
 describe('editions', () => {
   const databases: TestDatabase[] = [];
@@ -231,9 +248,6 @@ describe('editions', () => {
     }
   }
 
-  const hypertables = (sql: Sql) => sql`
-    select hypertable_name as name, num_chunks as chunks from timescaledb_information.hypertables`;
-
   test('plain keeps bars in a plain table', async () => {
     const { sql } = await makeEmpty('plain');
     await migrate(sql);
@@ -247,7 +261,7 @@ describe('editions', () => {
     const [plain, timescale] = [await makeEmpty('plain'), await makeEmpty('timescale-apache')];
     for (const { sql } of [plain, timescale]) await migrate(sql);
     const { sql } = timescale;
-    expect([...(await hypertables(sql))]).toEqual([{ name: 'bars_1d', chunks: 0 }]);
+    expect([...(await hypertables(sql))]).toEqual(EMPTY);
     const [dimension] = await sql`
       select column_name, time_interval = interval '5 years' as is_agreed
       from timescaledb_information.dimensions where hypertable_name = 'bars_1d'`;
@@ -274,7 +288,10 @@ describe('editions', () => {
     const [before, counters] = [await selectStored(sql, id), await selectCounters(sql, id)];
     expect((await migrate(sql)).edition).toBe('timescale-apache');
     expect(await selectStored(sql, id)).toEqual(before);
-    expect([...(await hypertables(sql))]).toEqual([{ name: 'bars_1d', chunks: 2 }]);
+    expect([...(await hypertables(sql))]).toEqual([
+      { name: 'bars_1d', chunks: 2 },
+      ...EMPTY.slice(1),
+    ]);
     const [left] = await sql`select count(*)::int as rows from only bars_1d`;
     expect(left.rows).toBe(0);
     const [marker] = await sql`select value from settings where name = 'edition'`;
@@ -288,7 +305,7 @@ describe('editions', () => {
     const database = await makeEmpty('timescale-apache');
     await database.sql.unsafe('create extension timescaledb');
     expect(await migrateWithoutRights(database)).toEqual(['timescale-apache', 'timescale-apache']);
-    expect((await hypertables(database.sql)).map(({ name }) => name)).toEqual(['bars_1d']);
+    expect((await hypertables(database.sql)).map(({ name }) => name)).toEqual(HYPERTABLES);
   });
 
   test('an ordinary role can migrate a server without the extension', async () => {
