@@ -189,7 +189,9 @@ export async function runBackfill(
   try {
     const { plan, instruments } = await planRequest(context, request);
     const isIdle = plan.requests.total === 0 && plan.refused.length === 0;
-    if (isIdle && request.origin === 'command') return idleReport(instruments.length, plan);
+    // A night is recorded even when it had nothing to do: it says that it was not missed.
+    const isNight = request.origin !== 'command' && (request.timeframe ?? '1d') === '1d';
+    if (isIdle && !isNight) return idleReport(instruments.length, plan);
     const run = new BackfillRun(context, request, plan, instruments.length);
     return await run.execute(lease.lost);
   } finally {

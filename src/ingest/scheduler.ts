@@ -1,4 +1,5 @@
 import { errorMessage } from '../errors.ts';
+import { newYorkDay, toDate } from '../model/session.ts';
 import { closeDeadRuns, type Lease, leaseLock, selectLastScheduled } from '../store/jobs.ts';
 import {
   BackfillBusyError,
@@ -14,8 +15,9 @@ export interface SchedulerOptions {
   /** Of the day, UTC. */
   hour: number;
   minute: number;
-  /** First session of the history to keep, 'YYYY-MM-DD', as of now. */
+  /** First session of the history to keep, 'YYYY-MM-DD', as of now; of bars below a day apart. */
   firstSession: () => string;
+  firstIntradaySession?: () => string;
   onProgress?: (progress: BackfillProgress) => void;
   onReport?: (report: BackfillReport) => void;
 }
@@ -58,6 +60,38 @@ export function startScheduler(context: BackfillContext, options: SchedulerOptio
     caughtUp: nightly.caughtUp.promise,
     stop: () => nightly.stop(),
   };
+}
+
+/** Hours first: they are few. */
+const INTRADAY_TIMEFRAMES = ['1h', '1m'] as const;
+
+function warnOfFailures(context: BackfillContext, report: BackfillReport): void {
+  if (report.failures.length === 0) return;
+  context.log('WARNING', `${report.failures.length} symbols failed`, {
+    failures: report.failures.slice(0, 10),
+  });
+}
+
+/**
+ * Fetches what today's session has made so far of the symbols that are tracked below a day. To be
+ * run again and again while the market is open, and once after it closed. A backfill that is under
+ * way is not waited for: the next round takes what this one left.
+ */
+export async function collectIntraday(
+  context: BackfillContext,
+  signal: AbortSignal,
+): Promise<void> {
+  const firstSession = toDate(newYorkDay(context.now()));
+  for (const timeframe of INTRADAY_TIMEFRAMES) {
+    signal.throwIfAborted();
+    try {
+      const request = { timeframe, firstSession, origin: 'schedule', signal } as const;
+      warnOfFailures(context, await runBackfill(context, request));
+    } catch (error) {
+      if (!(error instanceof BackfillBusyError)) throw error;
+      context.log('INFO', `${timeframe} bars are not collected now: ${errorMessage(error)}`);
+    }
+  }
 }
 
 class NightlyScheduler {
@@ -150,17 +184,27 @@ class NightlyScheduler {
       });
       options.onReport?.(report);
       this.#retries = 0;
-      if (report.failures.length > 0) {
-        context.log('WARNING', `${report.failures.length} symbols failed`, {
-          failures: report.failures.slice(0, 10),
-        });
-      }
+      warnOfFailures(context, report);
+      await this.#fillIntraday(origin, AbortSignal.any([signal, this.#lease.lost]));
     } catch (error) {
       if (signal.aborted) return;
       context.log('ERROR', `the nightly backfill failed: ${errorMessage(error)}`);
       if (!(error instanceof BackfillBusyError) && ++this.#retries > RETRIES_MAX) return;
       const retry = () => this.#enqueue(() => this.#night('catch-up', due));
       this.#timer = setTimeout(() => void retry(), RETRY_MS);
+    }
+  }
+
+  /** Minutes and hours of the symbols that are tracked in them, after the days of all. */
+  async #fillIntraday(origin: 'start' | 'catch-up' | 'schedule', signal: AbortSignal) {
+    const { context, options } = this;
+    const firstSession = options.firstIntradaySession?.();
+    if (firstSession === undefined) return;
+    for (const timeframe of INTRADAY_TIMEFRAMES) {
+      signal.throwIfAborted();
+      const report = await runBackfill(context, { timeframe, firstSession, origin, signal });
+      if (report.runId !== null) options.onReport?.(report);
+      warnOfFailures(context, report);
     }
   }
 

@@ -1,5 +1,8 @@
 import { expect, test } from 'bun:test';
 import { planRequest } from '../../src/ingest/backfill.ts';
+import { collectIntraday, startScheduler } from '../../src/ingest/scheduler.ts';
+import { leaseLock } from '../../src/store/jobs.ts';
+import { updateTimeframes, upsertSymbols } from '../../src/store/symbols.ts';
 import { describeEditions } from '../database.ts';
 import { openWorld, type World } from '../fixtures/backfill-world.ts';
 import { readSpyMinutes } from '../fixtures/minutes.ts';
@@ -139,5 +142,60 @@ describeEditions('a backfill of bars below a day', (database) => {
     const sent = world.vendor().requests.length;
     await world.backfill(['SPY'], fill);
     expect(world.vendor().requests).toHaveLength(sent);
+  });
+
+  test('is part of the night, for those that are tracked in it', async () => {
+    await using world = await open();
+    await upsertSymbols(world.context.database.write, ['SPY', 'QQQ']);
+    await updateTimeframes(world.context.database.write, ['SPY'], ['1d', '1m']);
+    const scheduler = startScheduler(world.context, {
+      ...{ hour: 2, minute: 0, firstSession: () => '2024-05-31' },
+      firstIntradaySession: () => LAST,
+    });
+    await scheduler.caughtUp;
+    await scheduler.stop();
+    const runs = await world.sql`select job, state from job_runs order by run_id`;
+    expect(runs.map(({ job, state }) => `${job} ${state}`)).toEqual([
+      'backfill succeeded',
+      'backfill 1m succeeded',
+    ]);
+    const [{ symbols }] = await world.sql`
+      select array_agg(distinct instrument_id) as symbols from bars_1m`;
+    expect(symbols).toEqual([1]);
+  });
+
+  test('is collected while the session goes on, and what is busy is left to the next round', async () => {
+    await using world = await open({ now: '2024-05-17T14:00:30Z' });
+    const { write } = world.context.database;
+    await upsertSymbols(write, ['SPY']);
+    await updateTimeframes(write, ['SPY'], ['1m']);
+    const { signal } = new AbortController();
+    await collectIntraday(world.context, signal);
+    const count = async () => {
+      const [row] = await world.sql`select count(*)::int as bars from bars_1m`;
+      return row.bars as number;
+    };
+    const first = await count();
+    expect(first).toBe(221);
+    world.setNow('2024-05-17T14:07:00Z');
+    const lease = await leaseLock(world.url, 'backfill');
+    await collectIntraday(world.context, signal);
+    expect(await count()).toBe(first);
+    expect(world.logs.join()).toContain('1m bars are not collected now: another backfill');
+    await lease?.release();
+    await collectIntraday(world.context, signal);
+    expect(await count()).toBe(first + 7);
+  });
+
+  test('knows only the timeframes that are stored', async () => {
+    await using world = await open();
+    const { write } = world.context.database;
+    await upsertSymbols(write, ['SPY']);
+    expect(updateTimeframes(write, ['SPY'], ['1d', '5m'])).rejects.toThrow(
+      '"5m" is not a timeframe that is stored: those are 1d, 1h, 1m',
+    );
+    await updateTimeframes(write, ['SPY'], ['1m']);
+    const [row] = await world.sql`select timeframes from instruments`;
+    expect(row.timeframes).toEqual(['1d', '1m']);
   });
 });

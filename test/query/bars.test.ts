@@ -45,6 +45,7 @@ interface ApiAnswer {
   adjustment: string;
   providers: string[];
   synthetic: boolean;
+  derived: boolean;
   validated_only: boolean;
   min_quality: number;
   count: number;
