@@ -11,7 +11,7 @@ begin
       ('bars_1m', 'ts', interval '2 months'),
       ('bars_1h', 'ts', interval '2 years'),
       ('trades', 'ts, sequence', interval '2 weeks')) as wanted(name, ordered_by, after)
-    where not exists (
+    where to_regclass(wanted.name) is not null and not exists (
       select from timescaledb_information.hypertables h
       where h.hypertable_name = wanted.name and h.compression_enabled)
   loop
