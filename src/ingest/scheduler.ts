@@ -1,6 +1,6 @@
 import { errorMessage } from '../errors.ts';
 import { newYorkDay, toDate } from '../model/session.ts';
-import { closeDeadRuns, type Lease, leaseLock, selectLastScheduled } from '../store/jobs.ts';
+import { closeDeadRuns, selectLastScheduled } from '../store/jobs.ts';
 import {
   BackfillBusyError,
   type BackfillContext,
@@ -8,6 +8,7 @@ import {
   type BackfillReport,
   runBackfill,
 } from './backfill.ts';
+import { type Leader, startLeader } from './leader.ts';
 
 export type SchedulerState = 'running' | 'standby' | 'stopped';
 
@@ -25,6 +26,8 @@ export interface SchedulerOptions {
 export interface Scheduler {
   state(): SchedulerState;
   nextRun(): Date | null;
+  /** Whether this process is the one that runs jobs. */
+  isLeader(): boolean;
   /** Called by cron when the hour has come. */
   tick(): Promise<void>;
   /** Resolves when the first catch-up, if one was due, has ended. */
@@ -34,7 +37,6 @@ export interface Scheduler {
 }
 
 const DAY_MS = 86_400_000;
-const LEAD_RETRY_MS = 5_000;
 /** A night that failed is tried again this often, this long after. */
 const RETRIES_MAX = 5;
 const RETRY_MS = 30 * 60_000;
@@ -46,16 +48,16 @@ export function lastDue(nowMs: number, hour: number, minute: number): Date {
 }
 
 /**
- * Runs the nightly backfill in one process of all that serve a database: the one that holds the
- * lock `scheduler`. Another takes over when it goes. A night that was missed while nobody was up
- * is caught up at once. The backfill's own lock keeps two from ever running together.
+ * Runs the nightly backfill in one process of all that serve a database: the one that leads. A
+ * night that was missed while nobody was up is caught up at once. The backfill's own lock keeps two
+ * from ever running together.
  */
 export function startScheduler(context: BackfillContext, options: SchedulerOptions): Scheduler {
   const nightly = new NightlyScheduler(context, options);
-  void nightly.lead();
   return {
     state: () => nightly.state(),
     nextRun: () => nightly.nextRun(),
+    isLeader: () => nightly.leader.isLeader(),
     tick: () => nightly.tick(),
     caughtUp: nightly.caughtUp.promise,
     stop: () => nightly.stop(),
@@ -96,8 +98,8 @@ export async function collectIntraday(
 
 class NightlyScheduler {
   readonly caughtUp = Promise.withResolvers<void>();
+  readonly leader: Leader;
   readonly #abort = new AbortController();
-  #lease: Lease | undefined;
   #timer: Timer | undefined;
   #retries = 0;
   #running: Promise<void> = Promise.resolve();
@@ -105,52 +107,25 @@ class NightlyScheduler {
   constructor(
     readonly context: BackfillContext,
     readonly options: SchedulerOptions,
-  ) {}
+  ) {
+    this.leader = startLeader({
+      url: context.database.url,
+      log: context.log,
+      onLead: () => void this.#enqueue(() => this.#catchUp()).then(this.caughtUp.resolve),
+      // Another process leads and catches up; it is not ours to wait for.
+      onStandby: this.caughtUp.resolve,
+    });
+  }
 
   state(): SchedulerState {
     if (this.#abort.signal.aborted) return 'stopped';
-    return this.#lease ? 'running' : 'standby';
+    return this.leader.isLeader() ? 'running' : 'standby';
   }
 
   nextRun(): Date | null {
     if (this.#abort.signal.aborted) return null;
     const { hour, minute } = this.options;
     return new Date(lastDue(this.context.now(), hour, minute).getTime() + DAY_MS);
-  }
-
-  /** Tries to take the lead, again and again; the leader first catches up. */
-  async lead(): Promise<void> {
-    if (this.#abort.signal.aborted) return;
-    let lease: Lease | undefined;
-    try {
-      lease = await leaseLock(this.context.database.url, 'scheduler');
-    } catch (error) {
-      this.context.log('WARNING', `cannot take the lead: ${errorMessage(error)}`);
-    }
-    if (this.#abort.signal.aborted) {
-      await lease?.release();
-      return;
-    }
-    if (!lease) {
-      // Another process leads and catches up; it is not ours to wait for.
-      this.caughtUp.resolve();
-      this.#timer = setTimeout(() => void this.lead(), LEAD_RETRY_MS);
-      return;
-    }
-    this.#hold(lease);
-    await this.#enqueue(() => this.#catchUp());
-    this.caughtUp.resolve();
-  }
-
-  #hold(lease: Lease): void {
-    this.#lease = lease;
-    lease.lost.addEventListener('abort', () => {
-      if (this.#lease !== lease) return;
-      this.#lease = undefined;
-      this.context.log('WARNING', 'lost the lead with the connection to the database');
-      lease.release().catch((error) => this.context.log('WARNING', errorMessage(error)));
-      this.#timer = setTimeout(() => void this.lead(), LEAD_RETRY_MS);
-    });
   }
 
   #enqueue(job: () => Promise<void>): Promise<void> {
@@ -172,20 +147,22 @@ class NightlyScheduler {
 
   async #night(origin: 'start' | 'catch-up' | 'schedule', due: Date): Promise<void> {
     const { context, options } = this;
-    const signal = this.#abort.signal;
-    if (signal.aborted || !this.#lease) return;
+    const { signal } = this.#abort;
+    const lost = this.leader.lost();
+    if (signal.aborted || !lost) return;
+    const stop = AbortSignal.any([signal, lost]);
     try {
       const report = await runBackfill(context, {
         firstSession: options.firstSession(),
         origin,
         scheduledFor: due,
-        signal: AbortSignal.any([signal, this.#lease.lost]),
+        signal: stop,
         onProgress: options.onProgress,
       });
       options.onReport?.(report);
       this.#retries = 0;
       warnOfFailures(context, report);
-      await this.#fillIntraday(origin, AbortSignal.any([signal, this.#lease.lost]));
+      await this.#fillIntraday(origin, stop);
     } catch (error) {
       if (signal.aborted) return;
       context.log('ERROR', `the nightly backfill failed: ${errorMessage(error)}`);
@@ -210,7 +187,7 @@ class NightlyScheduler {
 
   /** The hour has come. Cron may be early by a little, hence the minute. */
   async tick(): Promise<void> {
-    if (!this.#lease) return;
+    if (!this.leader.isLeader()) return;
     this.#retries = 0;
     const { hour, minute } = this.options;
     const due = lastDue(this.context.now() + 60_000, hour, minute);
@@ -221,9 +198,7 @@ class NightlyScheduler {
     this.#abort.abort(new Error('marketd is stopping'));
     clearTimeout(this.#timer);
     await this.#running;
-    const lease = this.#lease;
-    this.#lease = undefined;
-    await lease?.release();
+    await this.leader.stop();
     this.caughtUp.resolve();
   }
 }
