@@ -1,10 +1,11 @@
 import { cron } from '@elysiajs/cron';
 import { Elysia } from 'elysia';
+import { startBackground } from './background.ts';
 import type { Config } from './config.ts';
 import { errorMessage, InputError } from './errors.ts';
 import { makeApp } from './http/app.ts';
 import type { BackfillContext, BackfillProgress, BackfillReport } from './ingest/backfill.ts';
-import { type Scheduler, startScheduler } from './ingest/scheduler.ts';
+import type { Scheduler } from './ingest/scheduler.ts';
 import type { QualityThresholds } from './model/quality.ts';
 import { type Calendar, newYorkDay, toDate, toDay } from './model/session.ts';
 import { makePolygon } from './providers/polygon.ts';
@@ -131,7 +132,14 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     changeHandlers({ bars, intraday, symbols, status }),
     (message) => log('WARNING', message),
   );
-  const scheduler = schedule(options, calendar);
+  const background = await startBackground({
+    ...options,
+    calendar,
+    backfill: nightlyContext(options, calendar),
+    firstSession: () => yearsAgo(config.BACKFILL_YEARS, Date.now()),
+    daysAgo: (days) => toDate(newYorkDay(Date.now()) - days),
+  });
+  const { scheduler } = background;
   const app = makeApp({
     database,
     edition,
@@ -152,7 +160,7 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   const nightly = scheduler && nightlyCron(scheduler, config, log);
   const server = await listen(app, config).catch(async (error) => {
     nightly?.store.cron.backfill.stop();
-    await scheduler?.stop();
+    await background.stop();
     await changes.close();
     throw error;
   });
@@ -162,7 +170,7 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     stop: async () => {
       nightly?.store.cron.backfill.stop();
       await server.stop();
-      await scheduler?.stop();
+      await background.stop();
       await changes.close();
       log('INFO', `stopped${isDemo ? ' the demo' : ''}`);
     },
@@ -196,21 +204,12 @@ function changeHandlers({ bars, intraday, symbols, status }: Caches) {
   };
 }
 
-function schedule(options: ServeOptions, calendar: Calendar): Scheduler | undefined {
+/** What the schedule asks its provider with; undefined when there is none, or no schedule. */
+function nightlyContext(options: ServeOptions, calendar: Calendar): BackfillContext | undefined {
   const { config, database, isDemo, log } = options;
   if (config.SCHEDULER === 'off') return undefined;
   const provider = makeProvider(config, calendar, isDemo, log);
-  if (!provider) {
-    log('WARNING', 'no provider: set POLYGON_API_KEY to have the history filled every night');
-    return undefined;
-  }
-  return startScheduler(backfillContext(config, database, provider, calendar, log), {
-    hour: config.BACKFILL_SCHEDULE_HOUR,
-    minute: config.BACKFILL_SCHEDULE_MINUTE,
-    firstSession: () => yearsAgo(config.BACKFILL_YEARS, Date.now()),
-    onProgress: options.onProgress,
-    onReport: options.onReport,
-  });
+  return provider && backfillContext(config, database, provider, calendar, log);
 }
 
 /** Cron jobs start when the plugin is made, hence only once the scheduler is there. */

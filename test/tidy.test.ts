@@ -37,7 +37,7 @@ const TYPE_ARROWS: Record<string, string[]> = {
 const EVERYWHERE = ['errors', 'config', 'telemetry'];
 
 /** These put the stages together and may import all of them. */
-const ENTRIES = ['main', 'serve', 'doctor', 'backup', 'command', 'warehouse'];
+const ENTRIES = ['main', 'serve', 'background', 'doctor', 'backup', 'command', 'warehouse'];
 
 const SQL_STAGES = ['store', 'query'];
 

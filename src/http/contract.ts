@@ -418,9 +418,9 @@ export const historical = {
       'max(0.85, min_quality) are served; with false every stored bar, or those from min_quality ' +
       'on when it is given. What is left out is named in `excluded`. Weeks begin on Monday; a ' +
       'week or month is made of the sessions asked for only. Below a day bars are made of stored ' +
-      'minutes (or hours), are told by when they begin, and are whole whatever the range. A daily ' +
-      'bar is the one of the provider; only where it gave none and minutes are held is it made of ' +
-      'them, and says `derived`. In CSV the header X-Excluded-Count ' +
+      'minutes (or hours), are told by when they begin, and are whole whatever the range. A ' +
+      'daily bar is the one of the provider; only where it gave none and minutes are held is it ' +
+      'made of them, and says `derived`. In CSV the header X-Excluded-Count ' +
       'counts what is left out.',
     operationId: 'getHistorical',
     responses: withCsv(

@@ -40,7 +40,8 @@ const PAGES_MAX = 1_000;
 const RAW_LENGTH_MAX = 1_000;
 
 /**
- * Polygon.io, now Massive: unadjusted bars of days, hours and minutes, splits, dividends and the list of stocks.
+ * Polygon.io, now Massive: unadjusted bars of days, hours and minutes, splits, dividends and the
+ * list of stocks.
  * @throws InputError when the key cannot be one.
  */
 export function makePolygon(options: PolygonOptions): Provider {

@@ -20,7 +20,8 @@ export async function selectEntitledFrom(
       and r.retry_at > ${new Date(nowMs)}
       and exists (
         select from coverage g
-        where g.instrument_id = r.instrument_id and g.dataset = r.dataset and g.provider = r.provider
+        where g.instrument_id = r.instrument_id and g.dataset = r.dataset
+          and g.provider = r.provider
           and g.state = 'complete' and g.start_session >= r.end_session)`;
   return row?.entitled_from == null ? null : toDay(row.entitled_from);
 }

@@ -168,6 +168,15 @@ export async function pingDatabase(sql: AnySql, timeoutMs = 5_000): Promise<void
   }
 }
 
+/**
+ * An instant (epoch microseconds, or an infinity) as an expression. Not as a parameter: postgres.js
+ * makes a Date of those, which knows milliseconds only. Its function is immutable, so that chunks
+ * are kept out when the statement is planned.
+ */
+export function toTimestamp(sql: AnySql, micros: number) {
+  return (sql as Sql)`to_timestamp(${micros / 1_000_000}::float8)`;
+}
+
 interface CopyQuery {
   writable(): Promise<import('node:stream').Writable>;
   reject: (error: unknown) => void;

@@ -1,6 +1,6 @@
 import type { Transaction } from './database.ts';
 
-/** One thing of the live stream: a trade, bar or snapshot, or a batch too large to be spelled out. */
+/** One thing of the live stream: a trade, bar or snapshot, or a batch too large to spell out. */
 export interface NewEvent {
   kind: 'trade' | 'bar' | 'snapshot' | 'trades' | 'bars';
   instrumentId: number;

@@ -143,8 +143,8 @@ export async function updateTimeframes(
   const wrong = timeframes.find((timeframe) => !known.includes(timeframe));
   if (wrong !== undefined) {
     throw new InputError(
-      `${JSON.stringify(wrong)} is not a timeframe that is stored: those are ${known.join(', ')}; ` +
-        'all others are made of them when they are asked for',
+      `${JSON.stringify(wrong)} is not a timeframe that is stored: those are ` +
+        `${known.join(', ')}; all others are made of them when they are asked for`,
       'timeframes',
     );
   }

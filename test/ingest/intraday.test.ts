@@ -39,8 +39,8 @@ function minute(index: number, change: Partial<VendorMinute> = {}): VendorMinute
 describeEditions('bars below a day', (database) => {
   async function open() {
     const { url, sql } = database();
-    await sql`truncate instruments, symbol_ranges, bars_1m, bars_1h, bars_1d, bar_revisions, coverage,
-      instrument_status, rejected_rows, events restart identity cascade`;
+    await sql`truncate instruments, symbol_ranges, bars_1m, bars_1h, bars_1d, bar_revisions,
+      coverage, instrument_status, rejected_rows, events restart identity cascade`;
     const pools = openDatabase(url, 2);
     await upsertSymbols(pools.write, ['SPY']);
     const [{ instrumentId }] = await selectInstruments(sql, { symbols: ['SPY'] });
@@ -140,7 +140,7 @@ describeEditions('bars below a day', (database) => {
     expect((await rows(world.sql)).map(({ flags }) => flags)).toEqual([0, 0, 0]);
   });
 
-  test('that are impossible are stored with score 0, those of a closed day are flagged', async () => {
+  test('that are impossible score 0, those of a closed day are flagged', async () => {
     await using world = await open();
     const holiday = { ...minute(0), ts: Date.parse('2024-02-19T15:00:00Z') };
     const night = { ...minute(0), ts: Date.parse('2024-02-20T08:00:00Z') };

@@ -13,7 +13,6 @@ import { describeEditions } from '../database.ts';
 import { Gate } from '../fixtures/http-gate.ts';
 import { until } from '../fixtures/http-server.ts';
 import { addBars, addDailyBar, addSnapshot, addTrades } from '../fixtures/price-rows.ts';
-import { storeSynthetic } from '../fixtures/synthetic-rows.ts';
 import { addInstrument, failureOf } from '../fixtures/warehouse.ts';
 import { ManualClock } from '../vendor-server.ts';
 
@@ -46,7 +45,6 @@ async function start(
     clock,
     log: (level, message) => void lines.push(`${level} ${message}`),
     isLeader: () => true,
-    ingest: storeSynthetic(database.write),
     ...change,
   });
   const rounds = async (count: number) => {
@@ -77,6 +75,47 @@ async function selectTrades(sql: Sql, symbol: string): Promise<Trade[]> {
 function expectSteps(prices: readonly number[]): void {
   const steps = prices.slice(1).map((price, i) => Math.abs(price / prices[i]! - 1));
   expect(Math.max(...steps)).toBeLessThanOrEqual(0.02);
+}
+
+interface Hold {
+  /** Resolves with the server's process of the round that waits. */
+  waiting(): Promise<number>;
+  release(): Promise<void>;
+}
+
+/** Keeps rounds from being stored: their transactions wait for a lock. */
+async function holdTrades(sql: Sql): Promise<Hold> {
+  const taken = Promise.withResolvers<void>();
+  const released = Promise.withResolvers<void>();
+  const holding = sql.begin(async (tx) => {
+    await tx`select pg_advisory_xact_lock(hashtext('marketd'), hashtext('trades'))`;
+    taken.resolve();
+    await released.promise;
+  });
+  await taken.promise;
+  const waiting = () =>
+    until(async () => {
+      const rows = await sql<{ pid: number }[]>`
+        select pid from pg_stat_activity
+        where datname = current_database() and wait_event = 'advisory'`;
+      expect(rows.length).toBeLessThanOrEqual(1); // one round at a time
+      return rows[0]?.pid;
+    });
+  const release = async () => {
+    released.resolve();
+    await holding;
+  };
+  return { waiting, release };
+}
+
+/** Lets one round begin, and cuts its connection while it is under way. */
+async function cutRound(sql: Sql, started: Started): Promise<void> {
+  const hold = await holdTrades(sql);
+  await started.clock.asleep();
+  started.clock.advance(INTERVAL);
+  await sql`select pg_terminate_backend(${await hold.waiting()}, 5000)`;
+  await started.clock.asleep();
+  await hold.release();
 }
 
 const startMicros = Date.parse(START) * 1000;
@@ -201,7 +240,9 @@ describeEditions('synthetic trades', (database) => {
         await started.rounds(2);
         const state = started.loop.state();
         expect(state).toMatchObject({ status: 'running', symbols: [free], refused: [held] });
-        expect(started.lines).toEqual([expect.stringMatching(`^WARNING ${held}: real data`)]);
+        expect(started.lines).toEqual([
+          expect.stringMatching(new RegExp(`^WARNING ${held}: real data`)),
+        ]);
         expect(await selectTrades(sql, held)).toEqual(before);
         expect(await selectTrades(sql, free)).not.toEqual([]);
         const failure = await failureOf(start(pools, [held]));
@@ -246,7 +287,8 @@ describeEditions('synthetic trades', (database) => {
       started.clock.advance(3_600_000);
       await started.loop.ended;
       expect(started.loop.state()).toMatchObject({ status: 'refused', symbols: [] });
-      expect(started.lines).toEqual([expect.stringMatching(`^ERROR no more trades .*${symbol}`)]);
+      const line = new RegExp(`^ERROR no more trades .*: ${symbol}: real data`);
+      expect(started.lines).toEqual([expect.stringMatching(line)]);
       expect(await selectTrades(sql, symbol)).toEqual(before);
     });
   });
@@ -277,18 +319,8 @@ describeEditions('synthetic trades', (database) => {
   test('go on when a connection is cut in the middle of a round', async () => {
     const { sql } = database();
     const symbol = name();
-    const store = storeSynthetic(pools.write);
-    let isCut = false;
-    await using started = await start(pools, [symbol], {
-      ingest: (items, receivedAt) =>
-        store(items, receivedAt, async (tx) => {
-          if (isCut) return;
-          isCut = true; // rows are written, and not committed
-          const [{ pid }] = await tx`select pg_backend_pid() as pid`;
-          await sql`select pg_terminate_backend(${pid}, 5000)`;
-        }),
-    });
-    await started.rounds(1);
+    await using started = await start(pools, [symbol]);
+    await cutRound(sql, started);
     expect(started.loop.state()).toMatchObject({ status: 'failing', rounds: 0 });
     expect(started.lines).toEqual([expect.stringMatching(/^WARNING made-up trades wait until/)]);
     expect(await selectTrades(sql, symbol)).toEqual([]);
@@ -306,14 +338,17 @@ describeEditions('synthetic trades', (database) => {
   test('are stored once when the answer to the commit was lost', async () => {
     const { sql } = database();
     const symbol = name();
-    const store = storeSynthetic(pools.write);
     let calls = 0;
-    await using started = await start(pools, [symbol], {
-      ingest: async (items, receivedAt) => {
-        await store(items, receivedAt);
-        if (++calls === 1) throw Object.assign(new Error('cut'), { code: 'CONNECTION_CLOSED' });
-      },
+    const begin = async (...of: Parameters<Sql['begin']>) => {
+      const result = await pools.write.begin(...of);
+      if (++calls === 1) throw Object.assign(new Error('cut'), { code: 'CONNECTION_CLOSED' });
+      return result;
+    };
+    const write = new Proxy(pools.write, {
+      get: (sql, key) => (key === 'begin' ? begin : Reflect.get(sql, key)),
     });
+    await upsertSymbols(sql, [symbol]);
+    await using started = await start({ ...pools, write }, [symbol]);
     await started.rounds(1);
     const first = await selectTrades(sql, symbol);
     expect(first.length).toBeGreaterThan(0);
@@ -406,54 +441,35 @@ describeEditions('synthetic trades', (database) => {
   });
 
   test('that were never stored are counted when the loop is stopped', async () => {
-    const gate = new Gate();
-    const gated = openDatabase(gate.open(database().url));
-    try {
-      const started = await start(gated, [name()], {
-        ingest: () => Promise.reject(Object.assign(new Error('cut'), { code: 'ECONNRESET' })),
-      });
-      await started.rounds(2);
-      await started.loop.stop();
-      expect(started.lines.at(-1)).toMatch(/^WARNING \d+ made-up trades were never stored$/);
-      expect(started.loop.state().status).toBe('stopped');
-    } finally {
-      gate.close();
-      await gated.close();
-    }
+    const { sql } = database();
+    const symbol = name();
+    const started = await start(pools, [symbol]);
+    await cutRound(sql, started);
+    await started.loop.stop();
+    expect(started.lines.at(-1)).toMatch(/^WARNING \d+ made-up trades were never stored$/);
+    expect(started.loop.state().status).toBe('stopped');
+    expect(await selectTrades(sql, symbol)).toEqual([]);
   });
 
   test('are made up one round at a time: beats that a long one misses are left out', async () => {
     const { sql } = database();
     const symbol = name();
-    const store = storeSynthetic(pools.write);
-    let gate = Promise.withResolvers<void>();
-    let entered = Promise.withResolvers<void>();
-    let running = 0;
-    await using started = await start(pools, [symbol], {
-      ingest: async (items, receivedAt) => {
-        expect(++running).toBe(1);
-        entered.resolve();
-        await gate.promise;
-        await store(items, receivedAt);
-        running--;
-      },
-    });
+    await using started = await start(pools, [symbol]);
+    const long = await holdTrades(sql);
     await started.clock.asleep();
     started.clock.advance(INTERVAL);
-    await entered.promise;
-    entered = Promise.withResolvers();
+    await long.waiting();
     for (let i = 0; i < 5; i++) started.clock.advance(INTERVAL - 1);
-    gate.resolve();
+    await long.waiting();
+    await long.release();
     await started.clock.asleep();
     expect(started.loop.state().rounds).toBe(1);
-    // The next beat is where it would have been: 7 intervals after the start.
-    gate = Promise.withResolvers();
-    started.clock.advance(4);
-    expect(started.loop.state().rounds).toBe(1);
-    started.clock.advance(INTERVAL);
-    await entered.promise;
+    // The next beat is where it would have been: 6 intervals after the start.
+    const last = await holdTrades(sql);
+    started.clock.advance(5);
+    await last.waiting();
     const stopping = started.loop.stop();
-    gate.resolve();
+    await last.release();
     await stopping;
     expect(started.loop.state()).toMatchObject({ status: 'stopped', rounds: 2 }); // finished
     const trades = await selectTrades(sql, symbol);
