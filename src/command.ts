@@ -1,7 +1,9 @@
 import { backfillCommand } from './command/backfill.ts';
 import type { Command } from './command/context.ts';
 import { doctorCommand, migrateCommand } from './command/doctor.ts';
+import { exportCommand } from './command/export.ts';
 import { importCommand } from './command/import.ts';
+import { marketCommand } from './command/market.ts';
 import { serveCommand } from './command/serve.ts';
 import { symbolsCommand } from './command/symbols.ts';
 
@@ -15,4 +17,6 @@ export const COMMANDS: readonly Command[] = [
   symbolsCommand,
   backfillCommand,
   importCommand,
+  exportCommand,
+  marketCommand,
 ];

@@ -8,8 +8,10 @@ import type { Database, Edition } from '../store/database.ts';
 import { apiRoutes } from './api.ts';
 import { docsRoutes } from './docs.ts';
 import { errorPlugin } from './errors.ts';
+import { marketRoutes } from './market.ts';
 import { pageRoutes } from './pages.tsx';
 import { priceRoutes } from './price.ts';
+import { tradeRoutes } from './trades.ts';
 
 export type SchedulerStatus = 'running' | 'standby' | 'stopped';
 
@@ -45,6 +47,8 @@ export function makeApp(context: AppContext) {
     .use(errorPlugin((message, fields) => context.log('ERROR', message, fields)))
     .use(apiRoutes(context))
     .use(priceRoutes(context))
+    .use(tradeRoutes(context))
+    .use(marketRoutes(context))
     .use(pageRoutes(context));
   return app.use(docsRoutes(context.version, (request) => app.handle(request)));
 }

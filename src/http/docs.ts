@@ -78,6 +78,7 @@ export function docsRoutes(version: string, handle: (request: Request) => Promis
           tags: [
             { name: 'bars', description: 'Daily, weekly and monthly bars' },
             { name: 'symbols', description: 'What is held' },
+            { name: 'market', description: 'When the exchange is open' },
             { name: 'service', description: 'The service itself' },
           ],
         },

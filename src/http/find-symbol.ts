@@ -7,13 +7,14 @@ import { HttpError } from './errors.ts';
 export async function findSymbol(
   context: Pick<AppContext, 'symbols'>,
   text: string,
+  field = 'symbol',
 ): Promise<ResolvedSymbol> {
-  const symbol = await context.symbols.find(checkSymbol(text));
+  const symbol = await context.symbols.find(checkSymbol(text, field));
   if (symbol) return symbol;
   throw new HttpError(
     404,
     'unknown_symbol',
     `there is no symbol ${JSON.stringify(text)} here; /api/v1/symbols lists what there is`,
-    'symbol',
+    field,
   );
 }

@@ -1,10 +1,14 @@
 import { InputError } from '../errors.ts';
-import { pickBars, type RejectedRow } from '../model/bar.ts';
-import { type FlatFileChunk, type FlatFileOptions, readFlatFile } from '../providers/flat-file.ts';
+import { type BarColumns, pickBars, type RejectedRow } from '../model/bar.ts';
+import { gatherIntradayBars, type IntradayBars, type StoredIntraday } from '../model/intraday.ts';
+import type { BarChunk } from '../providers/bar-file.ts';
+import { readFlatFile } from '../providers/flat-file.ts';
+import { type MinuteFileOptions, readMinuteFile } from '../providers/minute-file.ts';
 import { checkSymbol, selectInstruments, upsertSymbols } from '../store/symbols.ts';
 import { insertRejectedRows, withIngestLock } from '../store/upsert.ts';
 import { type BackfillContext, latestPublished } from './backfill.ts';
 import { type IngestCount, type IngestItem, type IngestOptions, ingestBars } from './ingest.ts';
+import { ingestIntraday } from './intraday.ts';
 
 export interface ImportReport extends IngestCount {
   files: number;
@@ -14,7 +18,9 @@ export interface ImportReport extends IngestCount {
   added: string[];
 }
 
-export interface ImportOptions extends FlatFileOptions {
+export interface ImportOptions extends MinuteFileOptions {
+  /** Which bars the files hold; '1d' when missing. */
+  bars?: '1d' | StoredIntraday;
   /** Stored beside every bar. */
   provider: string;
   onProgress?: (progress: { file: string; rows: number }) => void;
@@ -43,10 +49,10 @@ export async function importFiles(
     unchanged: 0,
     rejected: 0,
   };
-  for (const path of paths) for await (const _ of readFlatFile(path, options));
+  for (const path of paths) for await (const _ of readChunks(path, options));
   const seen = new Set<string>();
   for (const path of paths) {
-    for await (const chunk of readFlatFile(path, options)) {
+    for await (const chunk of readChunks(path, options)) {
       await importChunk(context, chunk, options, report, seen);
       options.onProgress?.({ file: path, rows: report.rows });
     }
@@ -55,9 +61,40 @@ export async function importFiles(
   return report;
 }
 
+type Chunk = BarChunk<BarColumns | IntradayBars>;
+
+function readChunks(path: string, options: ImportOptions): AsyncIterable<Chunk> {
+  const { bars = '1d' } = options;
+  if (bars === '1d') return readFlatFile(path, options);
+  return readMinuteFile(path, { ...options, timeframe: bars });
+}
+
+type Item = Omit<IngestItem, 'bars'> & { rows: readonly number[] };
+
+/** Stores a chunk's bars by the way in that is theirs. */
+function ingestChunk(
+  context: BackfillContext,
+  { bars }: Chunk,
+  items: readonly Item[],
+  options: ImportOptions,
+): Promise<Map<number, IngestCount>> {
+  const { write } = context.database;
+  const ingest = ingestOptions(context, options.provider);
+  const timeframe = options.bars ?? '1d';
+  if (timeframe === '1d') {
+    const daily = items.map(({ rows, ...item }) => ({ ...item, bars: pickBars(bars, rows) }));
+    return ingestBars(write, daily, ingest);
+  }
+  const intraday = items.map(({ rows, ...item }) => ({
+    ...item,
+    bars: gatherIntradayBars([{ bars: bars as IntradayBars, rows }]),
+  }));
+  return ingestIntraday(write, intraday, { ...ingest, timeframe });
+}
+
 async function importChunk(
   context: BackfillContext,
-  chunk: FlatFileChunk,
+  chunk: Chunk,
   options: ImportOptions,
   report: ImportReport,
   seen: Set<string>,
@@ -86,16 +123,18 @@ async function importChunk(
   }
   report.added.push(...(await upsertSymbols(write, [...rows.keys()], { isTracked: false })));
   const instruments = await selectInstruments(write, { symbols: [...rows.keys()] });
-  const items: IngestItem[] = instruments.map(({ instrumentId, symbol }) => ({
+  const items = instruments.map(({ instrumentId, symbol }) => ({
     instrumentId,
     symbol,
-    bars: pickBars(chunk.bars, rows.get(symbol) ?? []),
+    rows: rows.get(symbol) ?? [],
     rejected: rejected.get(symbol) ?? [],
     listedOn: null,
   }));
-  const counts = await ingestBars(write, items, ingestOptions(context, options.provider));
+  const counts = await ingestChunk(context, chunk, items, options);
   const all = homeless.map((row) => ({ ...row, instrumentId: null }));
-  await withIngestLock(write, (tx) => insertRejectedRows(tx, all, options.provider, '1d'));
+  await withIngestLock(write, (tx) =>
+    insertRejectedRows(tx, all, options.provider, options.bars ?? '1d'),
+  );
   report.rows += chunk.rows;
   report.rejected += homeless.length;
   for (const symbol of rows.keys()) seen.add(symbol);

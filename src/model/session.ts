@@ -131,7 +131,7 @@ export function newYorkInstant(day: number, minutes: number): number {
  * March to the first of November (since 2007, Energy Policy Act of 2005). Switches are at 02:00.
  * Not by Intl: that takes 25 times as long.
  */
-function isDaylightTime(ms: number): boolean {
+export function isDaylightTime(ms: number): boolean {
   const date = new Date(ms);
   const month = date.getUTCMonth() + 1;
   if (month >= 5 && month <= 9) return true;

@@ -20,7 +20,7 @@ export const INTRADAY_MINUTES_MAX = 24 * 60;
 
 const INTRADAY_FORM = /^([1-9]\d{0,3})([mh])$/;
 
-/** A timeframe by its name: one of DAILY_TIMEFRAMES, or '1m' to '24h'; undefined when it is none. */
+/** A timeframe by its name: one of DAILY_TIMEFRAMES, or '1m' to '24h'; undefined if it is none. */
 export function parseTimeframe(text: string): Timeframe | undefined {
   if (isDailyTimeframe(text)) return { kind: 'daily', text };
   const [, digits, unit] = INTRADAY_FORM.exec(text) ?? [];

@@ -123,7 +123,7 @@ async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefi
 
 // --------------------------------------------------------------------------- limits
 
-interface Limiter {
+export interface Limiter {
   /** Waits for permission to send one request. */
   take(signal: AbortSignal | undefined): Promise<void>;
   /** Lets nobody send for so long. */
@@ -134,7 +134,7 @@ interface Limiter {
  * A rolling window: a burst of N is let through at once, and never more than N in any minute.
  * What is counted is when a request was really sent, so a pause cannot pile up a second burst.
  */
-function makeLimiter(requestsPerMinute: number | undefined, clock: Clock): Limiter {
+export function makeLimiter(requestsPerMinute: number | undefined, clock: Clock): Limiter {
   const sent = new Float64Array(requestsPerMinute ?? 0).fill(Number.NEGATIVE_INFINITY);
   let next = 0;
   let pausedUntil = Number.NEGATIVE_INFINITY;
@@ -157,11 +157,15 @@ function makeLimiter(requestsPerMinute: number | undefined, clock: Clock): Limit
   };
 }
 
-/** Milliseconds a Retry-After header asks for, at most 5 minutes; undefined: it says nothing. */
-function parseRetryAfter(header: string | null, now: number): number | undefined {
+/** Milliseconds a Retry-After header asks for, at most `maxMs`; undefined: it says nothing. */
+export function parseRetryAfter(
+  header: string | null,
+  now: number,
+  maxMs = RETRY_AFTER_MAX_MS,
+): number | undefined {
   if (header === null) return undefined;
   const ms = /^\d+$/.test(header.trim()) ? Number(header) * 1_000 : Date.parse(header) - now;
-  return Number.isNaN(ms) ? undefined : Math.min(RETRY_AFTER_MAX_MS, Math.max(0, ms));
+  return Number.isNaN(ms) ? undefined : Math.min(maxMs, Math.max(0, ms));
 }
 
 // --------------------------------------------------------------------- one attempt
@@ -215,7 +219,8 @@ async function send(
   }
 }
 
-async function readBody(response: Response, bytesMax: number): Promise<string | undefined> {
+/** The body as text; undefined when it is larger than `bytesMax`. */
+export async function readBody(response: Response, bytesMax: number): Promise<string | undefined> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   const reader = response.body?.getReader();

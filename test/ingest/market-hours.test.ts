@@ -5,7 +5,7 @@ import {
   startMarketJob,
 } from '../../src/ingest/market-hours.ts';
 import { formatNewYork } from '../../src/model/market.ts';
-import { makeCalendar, toDate, toDay } from '../../src/model/session.ts';
+import { makeCalendar, newYorkDay, toDate, toDay } from '../../src/model/session.ts';
 import { ManualClock } from '../vendor-server.ts';
 
 const SECOND = 1_000;
@@ -29,6 +29,13 @@ class WatchedClock extends ManualClock {
   }
 }
 
+/** A clock that wakes everybody halfway. */
+class HastyClock extends WatchedClock {
+  override sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    return super.sleep(Math.ceil(ms / 2), signal);
+  }
+}
+
 interface World extends AsyncDisposable {
   clock: WatchedClock;
   job: MarketJob;
@@ -41,9 +48,11 @@ interface World extends AsyncDisposable {
   jumpTo(instant: string): Promise<void>;
 }
 
-/** Starts a job at an instant and waits until it sleeps. */
-async function openWorld(at: string, changes: Partial<MarketJobOptions> = {}): Promise<World> {
-  const clock = new WatchedClock(at);
+function startWorld(
+  at: string,
+  changes: Partial<MarketJobOptions> = {},
+  clock = new WatchedClock(at),
+): World {
   const runs: string[] = [];
   const lines: string[] = [];
   const job = startMarketJob({
@@ -55,12 +64,11 @@ async function openWorld(at: string, changes: Partial<MarketJobOptions> = {}): P
     log: (level, message) => void lines.push(`${level} ${message}`),
     clock,
     ...changes,
-    run: async (signal, beat) => {
+    run: (signal, beat) => {
       runs.push(`${formatNewYork(clock.now()).slice(0, 19)}${beat.isLast ? ' last' : ''}`);
-      await changes.run?.(signal, beat);
+      return changes.run?.(signal, beat) ?? Promise.resolve();
     },
   });
-  await clock.asleep();
   const jumpTo = async (instant: string) => {
     clock.advanceTo(instant);
     await clock.asleep();
@@ -75,30 +83,50 @@ async function openWorld(at: string, changes: Partial<MarketJobOptions> = {}): P
   return { clock, job, runs, lines, playTo, jumpTo, [Symbol.asyncDispose]: () => job.stop() };
 }
 
+/** Starts a job at an instant and waits until it sleeps. */
+async function openWorld(at: string, changes?: Partial<MarketJobOptions>): Promise<World> {
+  const world = startWorld(at, changes);
+  await world.clock.asleep();
+  return world;
+}
+
+/** A job whose first run has begun, and which ends its runs only when it is told to. */
+async function openHeld(at: string, held: HeldRun): Promise<World> {
+  const begun = held.next();
+  const world = startWorld(at, { run: held.run });
+  await begun;
+  const dispose = async () => {
+    held.end();
+    await world.job.stop();
+  };
+  return { ...world, [Symbol.asyncDispose]: dispose };
+}
+
 const wakes = ({ job }: World) => {
   const { wakesAt } = job.state();
   return wakesAt && formatNewYork(wakesAt.getTime());
 };
 
-/** A run that ends when it is told to. */
-function heldRun() {
-  const entered: (() => void)[] = [];
-  const begun = { count: 0 };
-  let release = Promise.withResolvers<void>();
+interface HeldRun {
+  run(): Promise<void>;
+  /** Resolves when the next run has begun. */
+  next(): Promise<void>;
+  /** Ends the run in progress. */
+  end(): void;
+}
+
+function heldRun(): HeldRun {
+  let begun = Promise.withResolvers<void>();
+  let ended = Promise.withResolvers<void>();
   return {
-    run: async () => {
-      begun.count++;
-      for (const tell of entered.splice(0)) tell();
-      await release.promise;
+    run: () => {
+      begun.resolve();
+      begun = Promise.withResolvers();
+      ended = Promise.withResolvers();
+      return ended.promise;
     },
-    begun,
-    /** Resolves when the next run has begun. */
-    next: () => new Promise<void>((resolve) => void entered.push(resolve)),
-    end: () => {
-      const ended = release;
-      release = Promise.withResolvers();
-      ended.resolve();
-    },
+    next: () => begun.promise,
+    end: () => ended.resolve(),
   };
 }
 
@@ -150,21 +178,17 @@ describe('beats', () => {
     ]);
   });
 
-  const sundays = [
-    ['2026-03-06', '2026-03-09', '2026-03-09T13:30:00.000Z', 64.5],
-    ['2026-10-30', '2026-11-02', '2026-11-02T14:30:00.000Z', 66.5],
-  ] as const;
-  for (const [friday, monday, opens, hours] of sundays) {
-    test(`sleep ${hours} hours over the weekend before ${monday}, with one timer`, async () => {
-      await using world = await openWorld(`${friday}T20:00:00Z`, { everyMs: 7 * HOUR });
-      await world.playTo(`${friday}T22:00:00Z`);
-      world.clock.naps.length = 0;
+  const weekends: [friday: string, opens: string, hours: number][] = [
+    ['2026-03-06T17:00:00-05:00', '2026-03-09T09:30:00-04:00', 63.5],
+    ['2026-10-30T17:00:00-04:00', '2026-11-02T09:30:00-05:00', 65.5],
+  ];
+  for (const [friday, opens, hours] of weekends) {
+    test(`sleep ${hours} hours over the weekend before ${opens}`, async () => {
+      await using world = await openWorld(friday);
+      expect(world.clock.naps).toEqual([hours * HOUR]);
+      expect(wakes(world)).toBe(opens);
       await world.playTo(opens);
-      expect(world.runs.at(-1)).toBe(`${monday}T09:30:00`);
-      // The timer for Monday had been set after Friday's last run: the next one is for a later beat.
-      expect(world.clock.naps).toEqual([6.5 * HOUR + 5 * MINUTE]);
-      const lastRunMs = Date.parse(`${friday}T16:05:00${monday < '2026-06' ? '-05:00' : '-04:00'}`);
-      expect(Date.parse(opens) - lastRunMs).toBe(hours * HOUR - 5 * MINUTE + HOUR);
+      expect(world.runs).toEqual([opens.slice(0, 19)]);
     });
   }
 
@@ -304,13 +328,16 @@ describe('a late wake-up', () => {
   });
 
   test('that came early sleeps for the rest', async () => {
-    await using world = await openWorld('2026-11-25T09:00:00-05:00');
-    const { clock } = world;
-    // The clock is set back by an hour while the timer runs.
-    clock.advance(-HOUR);
-    clock.advance(90 * MINUTE - 1);
-    expect(clock.naps).toEqual([30 * MINUTE]);
-    await world.playTo('2026-11-25T09:30:00-05:00');
+    const clock = new HastyClock('2026-11-25T09:00:00-05:00');
+    await using world = startWorld('2026-11-25T09:00:00-05:00', {}, clock);
+    for (const instant of ['09:15:00', '09:22:30', '09:26:15']) {
+      clock.advanceTo(`2026-11-25T${instant}-05:00`);
+      await clock.asleep();
+      expect(world.runs).toEqual([]);
+      expect(wakes(world)).toBe('2026-11-25T09:30:00-05:00');
+    }
+    clock.advanceTo('2026-11-25T09:30:00-05:00');
+    await clock.asleep();
     expect(world.runs).toEqual(['2026-11-25T09:30:00']);
   });
 });
@@ -403,29 +430,92 @@ describe('runs', () => {
   });
 });
 
-/** A job whose first run has begun and is held. */
-async function openHeld(at: string, held: ReturnType<typeof heldRun>) {
-  const clock = new WatchedClock(at);
-  const runs: string[] = [];
-  const lines: string[] = [];
-  const begun = held.next();
+describe('stopping', () => {
+  test('ends the sleep', async () => {
+    const world = await openWorld('2026-11-24T08:00:00-05:00');
+    await world.job.stop();
+    expect(world.job.state()).toMatchObject({ phase: 'stopped', wakesAt: null, lastError: null });
+    world.clock.advance(DAY);
+    expect(world.runs).toEqual([]);
+    expect(world.lines).toEqual([]);
+    await world.job.stop(); // a second time is no harm
+  });
+
+  test('waits for the run in progress, which may go on to its end', async () => {
+    const held = heldRun();
+    const world = await openHeld('2026-11-24T10:00:00-05:00', held);
+    let isStopped = false;
+    const stopped = world.job.stop().then(() => {
+      isStopped = true;
+    });
+    await Promise.resolve();
+    expect(isStopped).toBe(false);
+    expect(world.job.state().phase).toBe('running');
+    world.clock.advance(MINUTE);
+    held.end();
+    await stopped;
+    expect(world.job.state()).toMatchObject({
+      phase: 'stopped',
+      lastRun: { finishedAt: new Date('2026-11-24T15:01:00Z'), hasFailed: false },
+    });
+    world.clock.advance(DAY);
+    expect(world.runs).toHaveLength(1);
+  });
+
+  test('tells the run in progress, and does not call it a failure that it obeys', async () => {
+    const begun = Promise.withResolvers<void>();
+    const world = startWorld('2026-11-24T10:00:00-05:00', {
+      run: (signal) => {
+        begun.resolve();
+        return new Promise((_, reject) => {
+          signal.addEventListener('abort', () => reject(signal.reason));
+        });
+      },
+    });
+    await begun.promise;
+    await world.job.stop();
+    expect(world.job.state()).toMatchObject({
+      phase: 'stopped',
+      lastRun: { hasFailed: false },
+      lastError: null,
+    });
+    expect(world.lines).toEqual([]);
+  });
+
+  test('does not hide a failure of the run that it ends', async () => {
+    const begun = Promise.withResolvers<void>();
+    const world = startWorld('2026-11-24T10:00:00-05:00', {
+      run: (signal) => {
+        begun.resolve();
+        return new Promise((_, reject) => {
+          signal.addEventListener('abort', () => reject(new Error('half a batch is lost')));
+        });
+      },
+    });
+    await begun.promise;
+    await world.job.stop();
+    expect(world.lines).toEqual(['ERROR quotes: half a batch is lost']);
+    expect(world.job.state().lastError?.message).toBe('half a batch is lost');
+  });
+});
+
+test('a job lives by the time of the machine when it is given no clock', async () => {
+  const now = Date.now();
+  const day = toDate(newYorkDay(now));
+  // Open from midnight to 23:59, and four hours more with after-hours trading: whenever it is now.
+  const open = { date: day, kind: 'session' as const, open: '00:00', close: '23:59', reason: 'x' };
+  const begun = Promise.withResolvers<void>();
   const job = startMarketJob({
     name: 'quotes',
-    calendar,
-    everyMs: HOUR,
-    lastRunDelayMs: 5 * MINUTE,
+    calendar: makeCalendar([open]),
+    parts: 'extended',
+    everyMs: 1,
+    lastRunDelayMs: 0,
     isLeader: () => true,
-    log: (level, message) => void lines.push(`${level} ${message}`),
-    clock,
-    run: async (_, { isLast }) => {
-      runs.push(`${formatNewYork(clock.now()).slice(0, 19)}${isLast ? ' last' : ''}`);
-      await held.run();
-    },
+    log: () => {},
+    run: async () => begun.resolve(),
   });
-  await begun;
-  const dispose = async () => {
-    held.end();
-    await job.stop();
-  };
-  return { clock, job, runs, lines, [Symbol.asyncDispose]: dispose };
-}
+  await begun.promise;
+  await job.stop();
+  expect(job.state().lastRun!.startedAt.getTime()).toBeGreaterThanOrEqual(now);
+});

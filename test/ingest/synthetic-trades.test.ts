@@ -317,22 +317,27 @@ describeEditions('synthetic trades', (database) => {
   });
 
   test('go on when a connection is cut in the middle of a round', async () => {
-    const { sql } = database();
+    const { sql, url } = database();
     const symbol = name();
-    await using started = await start(pools, [symbol]);
-    await cutRound(sql, started);
-    expect(started.loop.state()).toMatchObject({ status: 'failing', rounds: 0 });
-    expect(started.lines).toEqual([expect.stringMatching(/^WARNING made-up trades wait until/)]);
-    expect(await selectTrades(sql, symbol)).toEqual([]);
-    await started.rounds(1);
-    expect(started.loop.state()).toMatchObject({ status: 'running', rounds: 1, lastError: null });
-    expect(started.lines[1]).toMatch(/^INFO .* stored again after 1 failures: none was lost/);
-    const kept = await selectTrades(sql, symbol);
-    expect(kept.every(({ micros }) => micros <= startMicros + 3_000_000)).toBe(true);
-    await started.rounds(3);
-    const trades = await selectTrades(sql, symbol);
-    expect(trades.length).toBe(started.loop.state().trades);
-    expectSteps(trades.map(({ price }) => price));
+    const own = openDatabase(url);
+    try {
+      await using started = await start(own, [symbol]);
+      await cutRound(sql, started);
+      expect(started.loop.state()).toMatchObject({ status: 'failing', rounds: 0 });
+      expect(started.lines).toEqual([expect.stringMatching(/^WARNING made-up trades wait until/)]);
+      expect(await selectTrades(sql, symbol)).toEqual([]);
+      await started.rounds(1);
+      expect(started.loop.state()).toMatchObject({ status: 'running', rounds: 1, lastError: null });
+      expect(started.lines[1]).toMatch(/^INFO .*stored again after 1 failures: none was lost/);
+      const kept = await selectTrades(sql, symbol);
+      expect(kept.every(({ micros }) => micros <= startMicros + 3_000_000)).toBe(true);
+      await started.rounds(3);
+      const trades = await selectTrades(sql, symbol);
+      expect(trades.length).toBe(started.loop.state().trades);
+      expectSteps(trades.map(({ price }) => price));
+    } finally {
+      await own.close();
+    }
   });
 
   test('are stored once when the answer to the commit was lost', async () => {
@@ -441,14 +446,19 @@ describeEditions('synthetic trades', (database) => {
   });
 
   test('that were never stored are counted when the loop is stopped', async () => {
-    const { sql } = database();
+    const { sql, url } = database();
     const symbol = name();
-    const started = await start(pools, [symbol]);
-    await cutRound(sql, started);
-    await started.loop.stop();
-    expect(started.lines.at(-1)).toMatch(/^WARNING \d+ made-up trades were never stored$/);
-    expect(started.loop.state().status).toBe('stopped');
-    expect(await selectTrades(sql, symbol)).toEqual([]);
+    const own = openDatabase(url);
+    try {
+      const started = await start(own, [symbol]);
+      await cutRound(sql, started);
+      await started.loop.stop();
+      expect(started.lines.at(-1)).toMatch(/^WARNING \d+ made-up trades were never stored$/);
+      expect(started.loop.state().status).toBe('stopped');
+      expect(await selectTrades(sql, symbol)).toEqual([]);
+    } finally {
+      await own.close();
+    }
   });
 
   test('are made up one round at a time: beats that a long one misses are left out', async () => {

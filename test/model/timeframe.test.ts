@@ -4,7 +4,9 @@ import {
   bucketEnd,
   bucketStart,
   DAILY_TIMEFRAMES,
+  describeTimeframes,
   isDailyTimeframe,
+  parseTimeframe,
   rollUp,
 } from '../../src/model/timeframe.ts';
 import { type Bar, eventfulBars, flatBar, toColumns } from '../fixtures/bars.ts';
@@ -37,6 +39,44 @@ function rolled(bars: readonly Bar[], timeframe: '1w' | '1mo') {
 test('daily timeframes are known by name, and no others', () => {
   expect(DAILY_TIMEFRAMES.filter(isDailyTimeframe)).toEqual(['1d', '1w', '1mo']);
   expect(['', '1D', '1M', '1h', '1m', '1wk', '1mo '].filter(isDailyTimeframe)).toEqual([]);
+});
+
+describe('a timeframe by its name', () => {
+  test.each(DAILY_TIMEFRAMES)('%s is of whole sessions', (text) => {
+    expect(parseTimeframe(text)).toEqual({ kind: 'daily', text });
+  });
+
+  const intraday: [string, number][] = [
+    ['1m', 1],
+    ['5m', 5],
+    ['15m', 15],
+    ['30m', 30],
+    ['60m', 60],
+    ['65m', 65],
+    ['195m', 195],
+    ['390m', 390],
+    ['1440m', 1440],
+    ['1h', 60],
+    ['2h', 120],
+    ['4h', 240],
+    ['24h', 1440],
+  ];
+  test.each(intraday)('%s has %d minutes', (text, minutes) => {
+    expect(parseTimeframe(text)).toEqual({ kind: 'intraday', text, minutes });
+  });
+
+  const none = ['', '0m', '0h', '07m', '1.5h', '90s', '1M', '1H', '1y', '25h', '1441m', '7x', '1D'];
+  const odd = ['-5m', '+5m', '5', 'm', '5 m', ' 5m', '5m ', '5m\n', '1e2m', '١m', '99999m', '2d'];
+  test.each([...none, ...odd, '1wk', 'constructor'])('%p is none', (text) => {
+    expect(parseTimeframe(text)).toBeUndefined();
+  });
+
+  test('is described by what it may be', () => {
+    expect(`it must be ${describeTimeframes()}`).toBe(
+      'it must be one of 1d, 1w, 1mo, or a whole number of minutes or hours from 1m to 24h, ' +
+        'such as 5m, 65m, 4h',
+    );
+  });
 });
 
 describe('bucket', () => {

@@ -1,0 +1,134 @@
+import { InputError } from '../errors.ts';
+import type { RejectedRow } from '../model/bar.ts';
+import {
+  readTradeFile,
+  type TradeFileChunk,
+  type TradeFileOptions,
+} from '../providers/trade-file.ts';
+import type { Sql } from '../store/database.ts';
+import { checkSymbol, selectInstruments, upsertSymbols } from '../store/symbols.ts';
+import { insertRejectedRows, withIngestLock } from '../store/upsert.ts';
+import type { IngestCount } from './ingest.ts';
+import { ingestTrades } from './trades.ts';
+
+export interface TradeImportReport extends IngestCount {
+  files: number;
+  rows: number;
+  symbols: number;
+  /** Symbols that were not known before: they are stored, but not filled every night. */
+  added: string[];
+}
+
+export interface TradeImportOptions extends Omit<TradeFileOptions, 'isOrdered'> {
+  /** Stored beside every trade. */
+  provider: string;
+  now: () => number;
+  onProgress?: (progress: { file: string; rows: number }) => void;
+}
+
+/** What is kept of the first reading, so that files up to this size are read once only. */
+const KEPT_ROWS_MAX = 1_000_000;
+
+/**
+ * Loads trades from CSV files. All files are read once to the end before anything is stored, so
+ * that a torn or malformed one changes nothing.
+ * @throws InputError that names the file and what is wrong with it.
+ */
+export async function importTrades(
+  write: Sql,
+  paths: readonly string[],
+  options: TradeImportOptions,
+): Promise<TradeImportReport> {
+  if (!/^[a-z][a-z0-9_-]{0,31}$/.test(options.provider)) {
+    throw new InputError('provider must be a short lower-case name, such as file', 'provider');
+  }
+  const report: TradeImportReport = {
+    files: paths.length,
+    rows: 0,
+    symbols: 0,
+    added: [],
+    inserted: 0,
+    changed: 0,
+    unchanged: 0,
+    rejected: 0,
+  };
+  const seen = new Set<string>();
+  const { kept, disordered } = await readAll(paths, options);
+  for (const path of paths) {
+    const chunks =
+      kept?.get(path) ?? readTradeFile(path, { ...options, isOrdered: !disordered.has(path) });
+    for await (const chunk of chunks) {
+      await importChunk(write, chunk, options, report, seen);
+      options.onProgress?.({ file: path, rows: report.rows });
+    }
+  }
+  report.symbols = seen.size;
+  return report;
+}
+
+/**
+ * Reads every file to its end.
+ * @returns its chunks when they are few, and which files are not in order of time.
+ */
+async function readAll(paths: readonly string[], options: TradeImportOptions) {
+  let kept: Map<string, TradeFileChunk[]> | undefined = new Map();
+  const disordered = new Set<string>();
+  let rows = 0;
+  for (const path of paths) {
+    const chunks: TradeFileChunk[] = [];
+    kept?.set(path, chunks);
+    for await (const chunk of readTradeFile(path, { ...options, isOrdered: true })) {
+      if (!chunk.isOrdered) disordered.add(path);
+      rows += chunk.rows;
+      if (rows > KEPT_ROWS_MAX) kept = undefined;
+      if (kept) chunks.push(chunk);
+    }
+    // Such a file is numbered by remembering its instants, which the first reading did not.
+    if (disordered.has(path)) kept = undefined;
+  }
+  return { kept, disordered };
+}
+
+async function importChunk(
+  write: Sql,
+  { trades, rejected: refused, rows }: TradeFileChunk,
+  { provider, now }: TradeImportOptions,
+  report: TradeImportReport,
+  seen: Set<string>,
+): Promise<void> {
+  const rejected = new Map<string, RejectedRow[]>();
+  const homeless: RejectedRow[] = [];
+  for (const row of refused) {
+    const list = rejected.get(row.symbol);
+    if (!trades.has(row.symbol)) homeless.push(row);
+    else if (list) list.push(row);
+    else rejected.set(row.symbol, [row]);
+  }
+  const symbols = [...trades.keys()];
+  for (const symbol of symbols) {
+    if (seen.has(symbol)) continue;
+    checkSymbol(symbol);
+    seen.add(symbol);
+  }
+  report.added.push(...(await upsertSymbols(write, symbols, { isTracked: false })));
+  const instruments = await selectInstruments(write, { symbols });
+  const items = instruments.map(({ instrumentId, symbol }) => {
+    const columns = trades.get(symbol);
+    if (!columns) throw new Error(`${symbol} was not asked for`);
+    return { instrumentId, symbol, trades: columns, rejected: rejected.get(symbol) };
+  });
+  const options = { provider, isSynthetic: false, receivedAt: now() };
+  const counts = await ingestTrades(write, items, options);
+  if (homeless.length > 0) {
+    const all = homeless.map((row) => ({ ...row, instrumentId: null }));
+    await withIngestLock(write, (tx) => insertRejectedRows(tx, all, provider, 'trades'));
+  }
+  report.rows += rows;
+  report.rejected += homeless.length;
+  for (const count of counts.values()) {
+    report.inserted += count.inserted;
+    report.changed += count.changed;
+    report.unchanged += count.unchanged;
+    report.rejected += count.rejected;
+  }
+}

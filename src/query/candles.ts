@@ -1,0 +1,232 @@
+import {
+  addCandles,
+  type CandleInterval,
+  candleStart,
+  candleStarts,
+  nextCandleStart,
+} from '../model/candle-interval.ts';
+import { type Sql, toTimestamp } from '../store/database.ts';
+
+export interface CandleQuery {
+  interval: CandleInterval;
+  /** Epoch microseconds; candles that begin in [start, end). Null start: the last ones before end. */
+  start: number | null;
+  end: number | null;
+  /** Candles in the answer at most. */
+  limit: number;
+}
+
+export interface CandlePage {
+  /** JSON objects, separated by commas. */
+  rows: string;
+  count: number;
+  /** Where the rest begins, epoch ms; null when nothing is left. */
+  nextMs: number | null;
+}
+
+const EMPTY: CandlePage = { rows: '', count: 0, nextMs: null };
+
+/**
+ * Candles aggregated from the trades as they are stored now, ascending; a bucket without a trade
+ * that may set open and close has none. Each candle is whole whatever range is asked for, so that
+ * asking again, or in other pieces, gives the same.
+ */
+export async function selectCandles(
+  sql: Sql,
+  { instrumentId, symbol }: { instrumentId: number; symbol: string },
+  query: CandleQuery,
+): Promise<CandlePage> {
+  const { interval } = query;
+  const ceiling = (micros: number | null) =>
+    micros === null ? null : nextCandleStart(interval, Math.ceil(micros / 1000));
+  const range = { startMs: ceiling(query.start), endMs: ceiling(query.end) };
+  const isLatest = range.startMs === null;
+  const bounds =
+    range.startMs === null
+      ? await selectLastBounds(sql, instrumentId, range.endMs, query)
+      : await selectFirstBounds(sql, instrumentId, range.startMs, range.endMs, query);
+  if (!bounds) return EMPTY;
+  const { startMs, endMs } = bounds;
+  const { limit } = query;
+  const [row] = await sql<PageRow[]>`
+    with ${aggregates(sql, instrumentId, interval, startMs, endMs)},
+    candles as materialized (
+      select bucket, ${candleLine(sql, symbol, interval)} as line,
+             row_number() over (order by bucket ${isLatest ? sql`desc` : sql`asc`}) as position
+      from whole)
+    select string_agg(line, ',' order by bucket) filter (where position <= ${limit}) as rows,
+           least(count(*), ${limit})::int as count,
+           extract(epoch from min(bucket) filter (where position > ${limit}))::float8 as next,
+           exists (select from trades
+                   where instrument_id = ${instrumentId} and ts >= ${at(sql, endMs)}
+                     and ts < ${at(sql, range.endMs)}) as has_more
+    from candles`;
+  const page = { rows: row.rows ?? '', count: row.count };
+  if (isLatest) return { ...page, nextMs: null };
+  if (row.next !== null) return { ...page, nextMs: row.next * 1000 };
+  return { ...page, nextMs: row.has_more ? endMs : null };
+}
+
+interface PageRow {
+  rows: string | null;
+  count: number;
+  /** When the first candle that found no place begins, epoch seconds. */
+  next: number | null;
+  has_more: boolean;
+}
+
+/** An instant (epoch ms) as an expression; null: the end of time. */
+const at = (sql: Sql, ms: number | null) =>
+  toTimestamp(sql, ms === null ? Number.POSITIVE_INFINITY : ms * 1000);
+
+interface Bounds {
+  startMs: number;
+  endMs: number;
+}
+
+/** Trades that are looked at for each candle of a page at most, where they are sparse. */
+const TRADES_EACH = 20;
+const TRADES_MAX = 50_000;
+const reachOf = (limit: number) => Math.max(limit, Math.min(limit * TRADES_EACH, TRADES_MAX));
+
+/**
+ * What a page is made from: as many buckets as it may hold candles from the first trade on, or
+ * some trades for each, whichever reaches further. So neither a busy nor a quiet symbol makes the
+ * database read more than it must.
+ */
+async function selectFirstBounds(
+  sql: Sql,
+  instrumentId: number,
+  startMs: number,
+  endMs: number | null,
+  { interval, limit }: CandleQuery,
+): Promise<Bounds | undefined> {
+  const [found] = await sql<{ first: number | null; beyond: number | null }[]>`
+    select (select (extract(epoch from ts) * 1000000)::bigint from trades
+            where instrument_id = ${instrumentId} and ts >= ${at(sql, startMs)} and ts < ${at(sql, endMs)}
+            order by ts limit 1) as first,
+           (select (extract(epoch from ts) * 1000000)::bigint from trades
+            where instrument_id = ${instrumentId} and ts >= ${at(sql, startMs)} and ts < ${at(sql, endMs)}
+            order by ts offset ${reachOf(limit)} limit 1) as beyond`;
+  if (found.first === null) return undefined;
+  const first = candleStart(interval, Math.floor(found.first / 1000));
+  let end = addCandles(interval, first, limit);
+  if (found.beyond === null) end = endMs ?? Number.POSITIVE_INFINITY;
+  else end = Math.max(end, candleStart(interval, Math.floor(found.beyond / 1000)));
+  end = Math.min(end, endMs ?? Number.POSITIVE_INFINITY);
+  if (end < Number.POSITIVE_INFINITY) return { startMs: first, endMs: end };
+  const last = await selectLast(sql, instrumentId, null);
+  return last === null ? undefined : { startMs: first, endMs: bucketEnd(interval, last) };
+}
+
+/** The same from the other end. */
+async function selectLastBounds(
+  sql: Sql,
+  instrumentId: number,
+  endMs: number | null,
+  { interval, limit }: CandleQuery,
+): Promise<Bounds | undefined> {
+  const last = await selectLast(sql, instrumentId, endMs);
+  if (last === null) return undefined;
+  const end = bucketEnd(interval, last);
+  const [found] = await sql<{ first: number | null; beyond: number | null }[]>`
+    select (select (extract(epoch from ts) * 1000000)::bigint from trades
+            where instrument_id = ${instrumentId} and ts < ${at(sql, endMs)}
+            order by ts limit 1) as first,
+           (select (extract(epoch from ts) * 1000000)::bigint from trades
+            where instrument_id = ${instrumentId} and ts < ${at(sql, endMs)}
+            order by ts desc offset ${reachOf(limit)} limit 1) as beyond`;
+  const reached = found.beyond ?? found.first ?? last;
+  const byTrades = candleStart(interval, Math.floor(reached / 1000));
+  const byTime = addCandles(interval, candleStart(interval, Math.floor(last / 1000)), 1 - limit);
+  const first = candleStart(interval, Math.floor((found.first ?? last) / 1000));
+  return { startMs: Math.max(first, Math.min(byTrades, byTime)), endMs: end };
+}
+
+/** The last trade before an instant, epoch microseconds. */
+async function selectLast(sql: Sql, instrumentId: number, endMs: number | null) {
+  const [row] = await sql<{ last: number }[]>`
+    select (extract(epoch from ts) * 1000000)::bigint as last from trades
+    where instrument_id = ${instrumentId} and ts < ${at(sql, endMs)}
+    order by ts desc limit 1`;
+  return row?.last ?? null;
+}
+
+const bucketEnd = (interval: CandleInterval, micros: number) =>
+  addCandles(interval, candleStart(interval, Math.floor(micros / 1000)), 1);
+
+/**
+ * One statement for every edition, which gives the same bytes whatever plan it is run by. The
+ * trades are read once for all but open and close; these are then looked up at the first and last
+ * instants of all candles at once, where the numbers of the trades decide. Of SPY's 250,000 trades
+ * of a session that takes 0.24 s, little more than the aggregate without open and close (0.2 s);
+ * the least and greatest of [instant, number, price] in one pass take 0.36 s, windows 0.6 s, and
+ * arrays in the order of a sorted subquery are no faster and promise nothing. The halves are put
+ * together by grouping, for the planner would join them row by row. Sizes and values are added up
+ * as whole millionths, for sums of doubles depend on their order.
+ */
+function aggregates(
+  sql: Sql,
+  instrumentId: number,
+  interval: CandleInterval,
+  startMs: number,
+  endMs: number,
+) {
+  const range = sql`instrument_id = ${instrumentId} and ts >= ${at(sql, startMs)}
+    and ts < ${at(sql, endMs)}`;
+  const bucket = bucketOf(sql, interval, startMs, endMs);
+  return sql`
+    aggregated as materialized (
+      select ${bucket} as bucket,
+             min(ts) filter (where updates & 1 <> 0) as first_ts,
+             max(ts) filter (where updates & 1 <> 0) as last_ts,
+             max(price) filter (where updates & 2 <> 0) as high,
+             min(price) filter (where updates & 2 <> 0) as low,
+             coalesce(sum((size * 1000000)::bigint) filter (where updates & 4 <> 0), 0)
+               as millionths,
+             sum((price * size * 1000000)::bigint) filter (where updates & 4 <> 0) as value,
+             count(*) filter (where updates & 4 <> 0) as trades
+      from trades where ${range} group by 1),
+    edges as (
+      select ${bucket} as bucket,
+             (min(array[date_part('epoch', ts), sequence, price]))[3] as open,
+             (max(array[date_part('epoch', ts), sequence, price]))[3] as close
+      from trades
+      where ${range} and updates & 1 <> 0
+        and ts = any(array(select first_ts from aggregated union all
+                           select last_ts from aggregated))
+      group by 1),
+    whole as (
+      select bucket, max(open) as open, max(high) as high, max(low) as low, max(close) as close,
+             max(millionths) as millionths, max(value) as value, max(trades) as trades
+      from (select bucket, null::float8 as open, high, low, null::float8 as close, millionths,
+                   value, trades from aggregated
+            union all
+            select bucket, open, null, null, close, null, null, null from edges) halves
+      group by bucket having max(open) is not null)`;
+}
+
+/** A candle as JSON, its numbers as the database prints them. */
+function candleLine(sql: Sql, symbol: string, interval: CandleInterval) {
+  const head = `{"symbol":${JSON.stringify(symbol)},"interval":"${interval.text}","ts":"`;
+  const moment = sql`to_char(bucket at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`;
+  return sql`
+    ${head} || ${moment} || '","timestamp":"' || ${moment} || '","open":' || open
+    || ',"high":' || greatest(high, open, close)
+    || ',"low":' || least(low, open, close) || ',"close":' || close
+    || ',"volume":' || trim_scale(millionths / 1000000.0)
+    || ',"vwap":' || coalesce(trim_scale(round(value / nullif(millionths, 0), 4))::text, 'null')
+    || ',"trade_count":' || trades || '}'`;
+}
+
+/** The bucket of a trade: by arithmetic on the clock, by search where New York's days decide. */
+function bucketOf(sql: Sql, interval: CandleInterval, startMs: number, endMs: number) {
+  const { clockMs } = interval;
+  if (clockMs !== null) {
+    const length = `${clockMs / 1000} seconds`;
+    return sql`date_bin(${length}::interval, ts, '2000-01-01 00:00:00+00'::timestamptz)`;
+  }
+  const starts = candleStarts(interval, startMs, endMs).map((ms) => ms / 1000);
+  return sql`to_timestamp((${starts}::float8[])
+    [width_bucket(date_part('epoch', ts), ${starts}::float8[])])`;
+}
