@@ -7,6 +7,7 @@ import { collectIntraday, type Scheduler, startScheduler } from './ingest/schedu
 import { type SyntheticTrades, startSyntheticTrades } from './ingest/synthetic-trades.ts';
 import type { Calendar } from './model/session.ts';
 import type { Database } from './store/database.ts';
+import { startEventPruning } from './store/events.ts';
 import type { Log } from './telemetry.ts';
 
 /** What runs beside the server, in the one process that leads. */
@@ -52,12 +53,22 @@ export async function startBackground(options: BackgroundOptions): Promise<Backg
   const marketJobs = hasIntraday
     ? [{ name: 'intraday', job: startIntraday(options, backfill, isLeader) }]
     : [];
+  const pruning = startEventPruning({
+    write: options.database.write,
+    retentionHours: config.STREAM_RETENTION_HOURS,
+    isLeader,
+    log,
+  });
   const trades = await startTrades(options, isLeader);
   return {
     scheduler,
     marketJobs,
     stop: async () => {
-      await Promise.all([trades?.stop(), ...marketJobs.map(({ job }) => job.stop())]);
+      await Promise.all([
+        trades?.stop(),
+        pruning.stop(),
+        ...marketJobs.map(({ job }) => job.stop()),
+      ]);
       await (leader as Leader).stop();
     },
   };

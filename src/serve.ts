@@ -4,6 +4,7 @@ import { startBackground } from './background.ts';
 import type { Config } from './config.ts';
 import { errorMessage, InputError } from './errors.ts';
 import { makeApp } from './http/app.ts';
+import { LiveStream } from './http/live-stream.ts';
 import type { BackfillContext, BackfillProgress, BackfillReport } from './ingest/backfill.ts';
 import type { Scheduler } from './ingest/scheduler.ts';
 import type { QualityThresholds } from './model/quality.ts';
@@ -120,17 +121,9 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     selectEdition(database.read),
     loadCalendar(database.read),
   ]);
-  const cacheBytes = config.CACHE_MEGABYTES * 1_048_576;
-  const intraday = new IntradayReader(database.read, calendar, cacheBytes * INTRADAY_CACHE_SHARE);
-  const derive = makeDerive(database.read, intraday, calendar, Date.now);
-  const dailyBytes = cacheBytes * (1 - INTRADAY_CACHE_SHARE);
-  const bars = new BarReader(database.read, calendar, dailyBytes, derive);
-  const symbols = new SymbolDirectory(database.read);
-  const status = new StatusReader(database.read);
-  const changes = listenChanges(
-    database.url,
-    changeHandlers({ bars, intraday, symbols, status }),
-    (message) => log('WARNING', message),
+  const readers = makeReaders(options, calendar);
+  const changes = listenChanges(database.url, changeHandlers(readers), (message) =>
+    log('WARNING', message),
   );
   const background = await startBackground({
     ...options,
@@ -143,10 +136,7 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   const app = makeApp({
     database,
     edition,
-    bars,
-    intraday,
-    symbols,
-    status,
+    ...readers,
     calendar,
     version: VERSION,
     publishDelayMs: config.PUBLISH_DELAY_MINUTES * 60_000,
@@ -169,6 +159,7 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     ready: scheduler?.caughtUp ?? Promise.resolve(),
     stop: async () => {
       nightly?.store.cron.backfill.stop();
+      readers.stream.close();
       await server.stop();
       await background.stop();
       await changes.close();
@@ -177,22 +168,39 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   };
 }
 
-interface Caches {
+/** What answers are made from; each is told what changes. */
+interface Readers {
   bars: BarReader;
   intraday: IntradayReader;
   symbols: SymbolDirectory;
   status: StatusReader;
+  stream: LiveStream;
 }
 
-function changeHandlers({ bars, intraday, symbols, status }: Caches) {
+function makeReaders({ config, database, log }: ServeOptions, calendar: Calendar): Readers {
+  const cacheBytes = config.CACHE_MEGABYTES * 1_048_576;
+  const intraday = new IntradayReader(database.read, calendar, cacheBytes * INTRADAY_CACHE_SHARE);
+  const derive = makeDerive(database.read, intraday, calendar, Date.now);
+  const dailyBytes = cacheBytes * (1 - INTRADAY_CACHE_SHARE);
+  return {
+    bars: new BarReader(database.read, calendar, dailyBytes, derive),
+    intraday,
+    symbols: new SymbolDirectory(database.read),
+    status: new StatusReader(database.read),
+    stream: new LiveStream({ sql: database.read, clientsMax: config.STREAM_CLIENTS_MAX, log }),
+  };
+}
+
+function changeHandlers({ bars, intraday, symbols, status, stream }: Readers) {
   return {
     onChange: (change: Parameters<Parameters<typeof listenChanges>[1]['onChange']>[0]) => {
-      if (['bars', 'symbols', 'runs'].includes(change.kind)) status.clear();
+      if (['bars', 'trades', 'symbols', 'runs'].includes(change.kind)) status.clear();
       if (change.kind === 'bars') {
         bars.drop(change.instrumentIds);
         intraday.drop(change.instrumentIds);
       }
       if (change.kind === 'symbols') symbols.clear();
+      if (change.kind === 'events') stream.notice(change.eventId);
     },
     onTrust: (isTrusted: boolean) => {
       for (const cache of [bars, intraday, symbols, status]) cache.isTrusted = isTrusted;
@@ -200,6 +208,7 @@ function changeHandlers({ bars, intraday, symbols, status }: Caches) {
       intraday.drop('all');
       symbols.clear();
       status.clear();
+      if (isTrusted) stream.wake();
     },
   };
 }

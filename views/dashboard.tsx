@@ -26,6 +26,7 @@ export interface SymbolView extends SymbolDetail {
 export interface DashboardView {
   verdict: Verdict;
   status: WarehouseStatus;
+  market: { isOpen: boolean /** Why, or until when. */; note: string };
   /** The database in words. */
   database: string;
   /** The latest session whose bars are published, 'YYYY-MM-DD'. */
@@ -186,9 +187,19 @@ function HealthTiles({ view, milliseconds }: FragmentProps): JSX.Element {
   );
 }
 
-function DataTiles({ status }: { status: WarehouseStatus }): JSX.Element {
+function DataTiles({ status, market }: DashboardView): JSX.Element {
   return (
     <>
+      <Tile
+        label="Market"
+        value={
+          <Badge
+            condition={market.isOpen ? 'good' : 'idle'}
+            word={market.isOpen ? 'Open' : 'Closed'}
+          />
+        }
+        note={<Text text={market.note} />}
+      />
       <Tile
         label="Symbols loaded"
         value={<Text text={count(status.symbolsAvailable)} />}
@@ -198,6 +209,16 @@ function DataTiles({ status }: { status: WarehouseStatus }): JSX.Element {
         label="Total records"
         value={<Text text={count(status.records)} />}
         note={<Text text="daily bars" />}
+      />
+      <Tile
+        label="Minutes and hours"
+        value={<Text text={count(status.intradayRecords)} />}
+        note={<Text text="bars below a day" />}
+      />
+      <Tile
+        label="Trades"
+        value={<Text text={count(status.trades)} />}
+        note={<Text text="candles are made of them" />}
       />
       <Tile
         label="Latest date"
@@ -503,7 +524,7 @@ export function DashboardFragment({ view, milliseconds }: FragmentProps): JSX.El
       <section aria-label="Overview">
         <dl class="tiles">
           <HealthTiles view={view} milliseconds={milliseconds} />
-          <DataTiles status={view.status} />
+          <DataTiles {...view} />
         </dl>
       </section>
       <Symbols view={view} />

@@ -95,6 +95,8 @@ async function status(context: AppContext) {
       symbols_available: found.symbolsAvailable,
       latest_data: found.latestSession === null ? null : `${found.latestSession}T00:00:00+00:00`,
       total_records: found.records,
+      intraday_records: found.intradayRecords,
+      trades: found.trades,
       validated_records: found.validatedRecords,
       validation_rate_pct: percentage(found.validatedRecords, found.records),
     },

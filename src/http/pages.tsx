@@ -9,7 +9,8 @@ import {
   type SymbolView,
   type Verdict,
 } from '../../views/dashboard.tsx';
-import { type Calendar, toDate, toDay } from '../model/session.ts';
+import { formatClock, marketAt } from '../model/market.ts';
+import { type Calendar, newYorkDay, toDate, toDay } from '../model/session.ts';
 import type { WarehouseStatus } from '../query/status.ts';
 import { type SymbolDetail, selectSymbolDetails } from '../query/symbols.ts';
 import { isDatabaseAway, pingDatabase } from '../store/database.ts';
@@ -135,6 +136,7 @@ async function collect(
   const view = {
     verdict: judge({ status, sessionsBehind, schedulerStatus: scheduler.status, runs, all }),
     status,
+    market: describeMarket(context),
     database: EDITIONS[context.edition],
     publishedSession: published < 0 ? null : toDate(published),
     sessionsBehind,
@@ -145,6 +147,15 @@ async function collect(
     tally: tallyStates(all),
   };
   return { view, milliseconds };
+}
+
+/** 'until the close at 16:00 EST', 'weekend (Saturday), opens Mon 2026-11-23 09:30 EST'. */
+function describeMarket({ calendar, now }: AppContext): DashboardView['market'] {
+  const { isOpen, sentence, nextOpenMs } = marketAt(calendar, now());
+  const note = sentence.replace(/^(open|closed: ) ?/, '');
+  if (isOpen || nextOpenMs === null) return { isOpen, note };
+  const opens = `${toDate(newYorkDay(nextOpenMs))} ${formatClock(nextOpenMs)}`;
+  return { isOpen, note: `${note}; opens ${opens}` };
 }
 
 /** Published sessions after a date; null without one. */

@@ -4,7 +4,10 @@ import type { AnySql, Sql } from '../store/database.ts';
 export interface WarehouseStatus {
   symbolsAvailable: number;
   symbolsTracked: number;
+  /** Daily bars; those below a day and trades are counted apart. */
   records: number;
+  intradayRecords: number;
+  trades: number;
   validatedRecords: number;
   excludedRecords: number;
   gapsFlagged: number;
@@ -21,6 +24,8 @@ interface StatusRow {
   symbols: number;
   tracked: number;
   records: number;
+  intraday: number;
+  trades: number;
   validated: number;
   excluded: number;
   gaps: number;
@@ -28,6 +33,7 @@ interface StatusRow {
   latest: string | null;
   first: string | null;
   synthetic: boolean;
+  synthetic_too: boolean;
   run_at: Date | null;
   run_state: string | null;
 }
@@ -35,7 +41,7 @@ interface StatusRow {
 /** Adds up the counters: as fast with 6 million bars as with 600,000. */
 export async function selectWarehouseStatus(sql: AnySql): Promise<WarehouseStatus> {
   const [row] = await sql<StatusRow[]>`
-    select s.*, r.run_at, r.run_state,
+    select s.*, t.*, r.run_at, r.run_state,
            (select count(*)::int from instruments where is_tracked) as tracked
     from (
       select count(*) filter (where records > 0)::int as symbols,
@@ -47,6 +53,11 @@ export async function selectWarehouseStatus(sql: AnySql): Promise<WarehouseStatu
              max(latest_session) as latest, min(first_session) as first,
              coalesce(bool_or(is_synthetic), false) as synthetic
       from instrument_status where timeframe = '1d') s
+    cross join (
+      select coalesce(sum(records) filter (where timeframe <> 'trade'), 0)::float8 as intraday,
+             coalesce(sum(records) filter (where timeframe = 'trade'), 0)::float8 as trades,
+             coalesce(bool_or(is_synthetic and records > 0), false) as synthetic_too
+      from instrument_status where timeframe <> '1d') t
     left join lateral (
       select coalesce(finished_at, started_at) as run_at, state as run_state
       from job_runs where job = 'backfill' order by run_id desc limit 1) r on true`;
@@ -54,13 +65,15 @@ export async function selectWarehouseStatus(sql: AnySql): Promise<WarehouseStatu
     symbolsAvailable: row.symbols,
     symbolsTracked: row.tracked,
     records: row.records,
+    intradayRecords: row.intraday,
+    trades: row.trades,
     validatedRecords: row.validated,
     excludedRecords: row.excluded,
     gapsFlagged: row.gaps,
     volumeAnomalies: row.anomalies,
     latestSession: row.latest,
     firstSession: row.first,
-    isSynthetic: row.synthetic,
+    isSynthetic: row.synthetic || row.synthetic_too,
     lastBackfillAt: row.run_at,
     lastBackfillState: row.run_state,
   };

@@ -21,7 +21,7 @@ describeEditions('status', (database) => {
       expect(await selectWarehouseStatus(empty.sql)).toEqual({
         ...{ symbolsAvailable: 0, symbolsTracked: 0, records: 0, validatedRecords: 0 },
         ...{ excludedRecords: 0, gapsFlagged: 0, volumeAnomalies: 0, isSynthetic: false },
-        ...{ latestSession: null, firstSession: null },
+        ...{ intradayRecords: 0, trades: 0, latestSession: null, firstSession: null },
         ...{ lastBackfillAt: null, lastBackfillState: null },
       });
       expect(await selectLoadedSymbols(empty.sql)).toEqual([]);
@@ -54,6 +54,7 @@ describeEditions('status', (database) => {
       ...{ validatedRecords: truth.validated, excludedRecords: truth.excluded },
       ...{ gapsFlagged: truth.gaps, volumeAnomalies: truth.anomalies, isSynthetic: false },
       ...{ latestSession: truth.latest, firstSession: truth.first },
+      ...{ intradayRecords: 0, trades: 0 },
       ...{ lastBackfillAt: null, lastBackfillState: null },
     });
     expect([truth.symbols, tracked, truth.gaps > 0, truth.anomalies > 0]).toEqual([
@@ -84,6 +85,18 @@ describeEditions('status', (database) => {
     const id = await addInstrument(sql(), 'STF');
     await ingest(sql(), id, [flatBar('2024-01-10')], {}, { isSynthetic: true });
     expect((await selectWarehouseStatus(sql())).isSynthetic).toBe(true);
+  });
+
+  test('counts what lies below a day apart from the days', async () => {
+    const before = await selectWarehouseStatus(sql());
+    const id = await addInstrument(sql(), 'STBELOW');
+    await sql()`
+      insert into instrument_status (instrument_id, timeframe, records)
+      values (${id}, '1m', 5), (${id}, '1h', 2), (${id}, 'trade', 11)`;
+    expect(await selectWarehouseStatus(sql())).toEqual({
+      ...before,
+      ...{ symbolsTracked: before.symbolsTracked + 1, intradayRecords: 7, trades: 11 },
+    });
   });
 
   describe('a reader', () => {
