@@ -149,13 +149,15 @@ async function collect(
   return { view, milliseconds };
 }
 
-/** 'until the close at 16:00 EST', 'weekend (Saturday), opens Mon 2026-11-23 09:30 EST'. */
+/** 'until the close at 16:00 EST', 'Good Friday; opens 2026-04-06 09:30 EDT'. */
 function describeMarket({ calendar, now }: AppContext): DashboardView['market'] {
-  const { isOpen, sentence, nextOpenMs } = marketAt(calendar, now());
-  const note = sentence.replace(/^(open|closed: ) ?/, '');
-  if (isOpen || nextOpenMs === null) return { isOpen, note };
-  const opens = `${toDate(newYorkDay(nextOpenMs))} ${formatClock(nextOpenMs)}`;
-  return { isOpen, note: `${note}; opens ${opens}` };
+  const { isOpen, sentence, today, nextOpenMs } = marketAt(calendar, now());
+  if (isOpen) return { isOpen, note: sentence.replace('open ', '') };
+  const opens =
+    nextOpenMs === null
+      ? 'the calendar ends'
+      : `opens ${toDate(newYorkDay(nextOpenMs))} ${formatClock(nextOpenMs)}`;
+  return { isOpen, note: today.hours === null ? `${today.reason}; ${opens}` : opens };
 }
 
 /** Published sessions after a date; null without one. */

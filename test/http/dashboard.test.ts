@@ -249,7 +249,7 @@ describeEditions('the dashboard', (clone) => {
       'API status': ['Healthy', expect.stringMatching(/^answered in \d+\.\d\d ms$/)],
       Scheduler: ['Running', 'next 2026-01-09 02:00 UTC'],
       'Last backfill': ['Succeeded', expect.stringMatching(/ UTC$/)],
-      Market: ['Closed', expect.stringMatching(/; opens \d{4}-\d\d-\d\d 09:30 E[SD]T$/)],
+      Market: ['Closed', expect.stringMatching(/^opens \d{4}-\d\d-\d\d 09:30 E[SD]T$/)],
       'Symbols loaded': ['3', '3 tracked'],
       'Total records': [`${bars}`, 'daily bars'],
       'Minutes and hours': ['0', 'bars below a day'],
