@@ -60,4 +60,7 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-process.exit(await main(process.argv.slice(2)));
+const code = await main(process.argv.slice(2));
+// A pipe takes 64 KB at once; what it has not taken yet would be lost with the process.
+await new Promise<void>((resolve) => void process.stdout.end(() => resolve()));
+process.exit(code);

@@ -21,15 +21,37 @@ export function processTerminal(): Terminal {
 const PLAIN_EVERY_MS = 5_000;
 const BAR_EVERY_MS = 100;
 
-export interface ProgressPrinter {
-  show(progress: BackfillProgress): void;
+export interface ProgressPrinter<T = BackfillProgress> {
+  show(progress: T): void;
   end(): void;
+}
+
+/** What is said of progress: a whole line, or a few words beside the bar. */
+export interface ProgressWords<T> {
+  line(progress: T): string;
+  beside(progress: T): string;
 }
 
 const group = (value: number) => value.toLocaleString('en-US');
 
-/** A bar that redraws itself on a terminal; elsewhere a plain line now and then. */
+const BACKFILL_WORDS: ProgressWords<BackfillProgress> = {
+  line: ({ done, total, requests, inserted, current }) =>
+    `backfill: ${group(done)} of ${group(total)} (${current}), ` +
+    `${group(requests)} requests, ${group(inserted)} bars new`,
+  beside: ({ inserted, current }) => `${group(inserted)} bars  ${current}`,
+};
+
+/** A backfill's progress; see `printProgress`. */
 export function makeProgress(terminal: Terminal, now: () => number = Date.now): ProgressPrinter {
+  return printProgress(terminal, BACKFILL_WORDS, now);
+}
+
+/** A bar that redraws itself on a terminal; elsewhere a plain line now and then. */
+export function printProgress<T extends { done: number; total: number }>(
+  terminal: Terminal,
+  words: ProgressWords<T>,
+  now: () => number = Date.now,
+): ProgressPrinter<T> {
   let shownAt = Number.NEGATIVE_INFINITY;
   let isDrawn = false;
   return {
@@ -40,9 +62,9 @@ export function makeProgress(terminal: Terminal, now: () => number = Date.now): 
       if (!isLast && at - shownAt < every) return;
       shownAt = at;
       if (terminal.isInteractive) {
-        terminal.err(`\r\x1b[2K${drawBar(progress, terminal.columns)}`);
+        terminal.err(`\r\x1b[2K${drawBar(progress, words.beside(progress), terminal.columns)}`);
         isDrawn = true;
-      } else terminal.err(`${describeProgress(progress)}\n`);
+      } else terminal.err(`${words.line(progress)}\n`);
     },
     end: () => {
       if (isDrawn) terminal.err('\n');
@@ -51,17 +73,10 @@ export function makeProgress(terminal: Terminal, now: () => number = Date.now): 
   };
 }
 
-function describeProgress({ done, total, requests, inserted, current }: BackfillProgress): string {
-  return (
-    `backfill: ${group(done)} of ${group(total)} (${current}), ` +
-    `${group(requests)} requests, ${group(inserted)} bars new`
-  );
-}
-
-function drawBar(progress: BackfillProgress, columns: number): string {
-  const { done, total, inserted, current } = progress;
+function drawBar(progress: { done: number; total: number }, words: string, columns: number) {
+  const { done, total } = progress;
   const share = total === 0 ? 1 : Math.min(1, done / total);
-  const text = ` ${Math.floor(share * 100)}% ${group(inserted)} bars  ${current}`;
+  const text = ` ${Math.floor(share * 100)}% ${words}`;
   const width = Math.max(10, Math.min(40, columns - text.length - 4));
   const filled = Math.round(share * width);
   return `[${'#'.repeat(filled)}${'.'.repeat(width - filled)}]${text}`.slice(0, columns - 1);

@@ -72,11 +72,15 @@ export function docsRoutes(version: string, handle: (request: Request) => Promis
           info: {
             title: 'marketd',
             version,
-            description: 'A validated market-data warehouse: daily US bars with quality scores.',
+            description:
+              'A validated market-data warehouse: US bars from a minute to a month with quality ' +
+              'scores, trades, candles, latest prices and a live stream.',
           },
           servers: [{ url: '/' }],
           tags: [
-            { name: 'bars', description: 'Daily, weekly and monthly bars' },
+            { name: 'bars', description: 'Bars from a minute to a month' },
+            { name: 'trades', description: 'Trades, candles made of them, the latest price' },
+            { name: 'stream', description: 'What is committed, as it is' },
             { name: 'symbols', description: 'What is held' },
             { name: 'market', description: 'When the exchange is open' },
             { name: 'service', description: 'The service itself' },

@@ -33,7 +33,7 @@ export function parseMoment(text: string, field: string): Moment {
   };
   const match = INSTANT.exec(text);
   if (!match) {
-    return fail('it must be a date (2024-01-31) or an instant with its zone');
+    return fail('it must be a date that exists, written YYYY-MM-DD, or an instant with its zone');
   }
   const [, date, hours, minutes, seconds = '00', fraction = '', zone] = match;
   if (zone === undefined) return fail('a time needs its zone');

@@ -53,13 +53,23 @@ describe('/docs in a browser', () => {
     const paths = await page.locator('.opblock-summary-path').allInnerTexts();
     expect(paths.map((path) => path.replaceAll('\u200b', '')).sort()).toEqual([
       '/',
+      '/api/v1/calendar',
       '/api/v1/historical/{symbol}',
+      '/api/v1/market/status',
       '/api/v1/status',
+      '/api/v1/stream',
       '/api/v1/symbols',
       '/api/v1/symbols/detailed',
+      '/candles',
       '/health',
+      '/price/latest',
+      '/symbols',
+      '/trades',
     ]);
-    expect((await page.locator('.opblock-tag').allInnerTexts()).length).toBe(3);
+    const tags = await page
+      .locator('.opblock-tag')
+      .evaluateAll((elements) => elements.map((element) => element.getAttribute('data-tag')));
+    expect(tags).toEqual(['bars', 'trades', 'stream', 'symbols', 'market', 'service']);
   });
 
   test('executes an operation', async () => {

@@ -85,7 +85,7 @@ function badParameter(name: string, query: string, field: string, says: string |
   return { name, path, status: 422, code: 'invalid_parameter', field, says };
 }
 
-const DATE = 'written YYYY-MM-DD';
+const DATE = /written YYYY-MM-DD|a time needs its zone, for example 2024-01-31T14:30:00Z/;
 const SCORE = 'a number from 0 to 1';
 const badDates: [name: string, start: string][] = [
   ['a month that is none', '2024-13-01'],
@@ -93,7 +93,7 @@ const badDates: [name: string, start: string][] = [
   ['31 April', '2023-04-31'],
   ['day 0', '2023-01-00'],
   ['no dashes', '20240101'],
-  ['an instant', '2023-01-03T00:00:00Z'],
+  ['an instant without its zone', '2023-01-03T00:00:00'],
   ['another order', '03-01-2023'],
   ['slashes', '2023/01/03'],
   ['one digit', '2023-1-3'],
@@ -133,12 +133,12 @@ const PARAMETERS: Scenario[] = [
   ...['min_quality=0&min_quality=1', 'validated_only=true&validated_only=false'].map((twice) =>
     badParameter(`${twice}`, `${RANGE}&${twice}`, twice.split('=')[0]!, /more than once/),
   ),
-  ...['1m', '5m', '15m', '30m', '1h', '4h', '1D', '1M', '2d', '', 'x', '1d%20'].map((timeframe) =>
+  ...['0m', '90s', '25h', '1.5h', '1D', '1M', '2d', '', 'x', '1d%20'].map((timeframe) =>
     badParameter(
       `timeframe ${JSON.stringify(timeframe)}`,
       `${RANGE}&timeframe=${timeframe}`,
       'timeframe',
-      'one of 1d, 1w, 1mo',
+      'one of 1d, 1w, 1mo, or a whole number of minutes or hours from 1m to 24h',
     ),
   ),
   ...['3', 'x', '-1', '1.0001', 'NaN', '', 'Infinity', '1e999', '0,9', '90%25'].map((score) =>

@@ -42,9 +42,12 @@ describe('an instant', () => {
     ['2026-11-27T13:00:60Z', 'it does not exist'],
     ['2026-11-27T13:00:00+14:01', 'it does not exist'],
     ['2026-11-27T13:00:00+05:60', 'it does not exist'],
-    ['1764266400', 'it must be a date (2024-01-31) or an instant with its zone'],
-    ['tomorrow', 'it must be a date (2024-01-31) or an instant with its zone'],
-    ['', 'it must be a date (2024-01-31) or an instant with its zone'],
+    [
+      '1764266400',
+      'it must be a date that exists, written YYYY-MM-DD, or an instant with its zone',
+    ],
+    ['tomorrow', 'it must be a date that exists, written YYYY-MM-DD, or an instant with its zone'],
+    ['', 'it must be a date that exists, written YYYY-MM-DD, or an instant with its zone'],
   ];
   for (const [text, says] of refused) {
     test(`is not read from ${JSON.stringify(text)}: ${says}`, () => {
