@@ -1,7 +1,7 @@
 import type { Config } from './config.ts';
 import { errorMessage } from './errors.ts';
 import type { BackfillContext, BackfillProgress, BackfillReport } from './ingest/backfill.ts';
-import { type Leader, startLeader } from './ingest/leader.ts';
+import { startLeader } from './ingest/leader.ts';
 import { type MarketJob, startMarketJob } from './ingest/market-hours.ts';
 import { collectIntraday, type Scheduler, startScheduler } from './ingest/scheduler.ts';
 import { type SyntheticTrades, startSyntheticTrades } from './ingest/synthetic-trades.ts';
@@ -69,7 +69,7 @@ export async function startBackground(options: BackgroundOptions): Promise<Backg
         pruning.stop(),
         ...marketJobs.map(({ job }) => job.stop()),
       ]);
-      await (leader as Leader).stop();
+      await leader.stop();
     },
   };
 }

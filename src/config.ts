@@ -91,7 +91,7 @@ const Settings = z.object({
   YAHOO_REQUESTS_PER_MINUTE: integer(1, 6_000).default(60),
   INTRADAY_INTERVAL_SECONDS: integer(10, 3600).default(300),
   DEFAULT_DAYS: integer(1, 20_000).default(90),
-  BATCH_COMMIT_SIZE: integer(1, 100_000).default(1000),
+  BATCH_COMMIT_SIZE: integer(1, 1_000_000).default(25_000),
   STREAM_RETENTION_HOURS: integer(1, 8760).default(24),
   STREAM_CLIENTS_MAX: integer(1, 100_000).default(1000),
   DATABASE_CONNECTIONS: integer(2, 200).default(6),

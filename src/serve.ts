@@ -67,6 +67,7 @@ export function backfillContext(
     thresholds: qualityThresholds(config),
     revisionSessions: config.REVISION_SESSIONS,
     publishDelayMs: config.PUBLISH_DELAY_MINUTES * 60_000,
+    batchRows: config.BATCH_COMMIT_SIZE,
     now: Date.now,
     log,
   };

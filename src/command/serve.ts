@@ -1,7 +1,7 @@
 import type { Config } from '../config.ts';
 import { serve, yearsAgo } from '../serve.ts';
 import { checkSchema, migrate } from '../store/migrate.ts';
-import { hasInstruments, upsertSymbols } from '../store/symbols.ts';
+import { hasInstruments, updateTimeframes, upsertSymbols } from '../store/symbols.ts';
 import { makeProgress } from '../terminal.ts';
 import type { Warehouse } from '../warehouse.ts';
 import { describeReport } from './backfill.ts';
@@ -73,7 +73,11 @@ function exampleQuery(): string {
   return `/api/v1/historical/AAPL?start=${yearsAgo(1, now)}&end=${yearsAgo(0, now)}`;
 }
 
-async function addDefaultSymbols({ database }: Warehouse, config: Config): Promise<void> {
+const DEMO_INTRADAY_SYMBOLS = ['AAPL', 'SPY'];
+
+async function addDefaultSymbols({ database, isDemo }: Warehouse, config: Config): Promise<void> {
   if (await hasInstruments(database.read)) return;
   await upsertSymbols(database.write, config.SYMBOLS);
+  // A demonstration shows what can be asked below a day; of two symbols it takes a second to make.
+  if (isDemo) await updateTimeframes(database.write, DEMO_INTRADAY_SYMBOLS, ['1m']);
 }

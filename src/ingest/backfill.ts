@@ -42,6 +42,8 @@ export interface BackfillContext {
   revisionSessions: number;
   /** A session's bar is asked for this long after the close. */
   publishDelayMs: number;
+  /** Bars that are gathered before they are committed; the history of a symbol stays whole. */
+  batchRows?: number;
   now: () => number;
   log: (level: 'INFO' | 'WARNING' | 'ERROR', message: string, fields?: object) => void;
 }
@@ -218,8 +220,8 @@ export function backfillJob(timeframe: '1d' | StoredIntraday): string {
   return timeframe === '1d' ? 'backfill' : `backfill ${timeframe}`;
 }
 
-/** Rows that may wait to be committed, and how much of them goes into one transaction. */
-const PENDING_ROWS_MAX = 100_000;
+/** Batches that may wait to be committed, and how many rows are in one when nothing is said. */
+const PENDING_BATCHES_MAX = 4;
 const BATCH_ROWS = 25_000;
 const BATCH_ITEMS = 1_000;
 const CONCURRENCY = 4;
@@ -264,6 +266,7 @@ class BackfillRun {
   #entitledFrom: number | null = null;
   readonly #learning = pLimit(1);
   readonly #timeframe: '1d' | StoredIntraday;
+  readonly #batchRows: number;
 
   constructor(
     readonly context: BackfillContext,
@@ -274,6 +277,7 @@ class BackfillRun {
     const { calendar, provider, thresholds, revisionSessions } = context;
     const latest = calendar.sessionIndex(latestPublished(context).day);
     this.#timeframe = request.timeframe ?? '1d';
+    this.#batchRows = context.batchRows ?? BATCH_ROWS;
     this.#startRequests = provider.requestCount();
     this.#total = plan.requests.total;
     this.#options = {
@@ -557,9 +561,9 @@ class BackfillRun {
       pending.asked.push(...item.asked);
     } else this.#pending.set(instrumentId, item);
     this.#rows += item.picks.reduce((sum, { rows }) => sum + rows.length, 0);
-    const isFull = this.#rows >= PENDING_ROWS_MAX;
+    const isFull = this.#rows >= this.#batchRows * PENDING_BATCHES_MAX;
     // Histories come whole: nothing is won by waiting for more of the same instrument.
-    const isBatch = this.#rows >= BATCH_ROWS && this.#pending.size < BATCH_ITEMS;
+    const isBatch = this.#rows >= this.#batchRows && this.#pending.size < BATCH_ITEMS;
     if (isFull || isBatch) await this.#flush();
   }
 
@@ -582,7 +586,7 @@ class BackfillRun {
         this.#timeframe === '1d' ? gatherBars(picks) : gatherIntradayBars(picks as IntradayPick[]);
       batch.push({ instrumentId, symbol, bars, rejected, asked, listedOn });
       rows += bars.length;
-      if (rows < BATCH_ROWS && batch.length < BATCH_ITEMS) continue;
+      if (rows < this.#batchRows && batch.length < BATCH_ITEMS) continue;
       await this.#commit(batch);
       batch = [];
       rows = 0;
