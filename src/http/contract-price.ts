@@ -9,7 +9,8 @@ const PriceSchema = t.Object({
   volume: t.Nullable(
     t.Number({
       description:
-        'Shares: of the trade or the bar, or of the day until the snapshot; null when it is unknown',
+        'Shares: of the trade or the bar, or of the day until the snapshot; ' +
+        'null when it is unknown',
     }),
   ),
   timestamp: t.String({
@@ -52,9 +53,9 @@ export const priceLatest = {
     tags: ['trades'],
     summary: 'The newest price of a symbol, where it is from and how old it is',
     description:
-      'The newest of the last trade that may set a close, the last minute or hourly bar, the last ' +
-      'snapshot and the last daily close. Of two of the same instant the finer one is meant. Bars ' +
-      'that score below 0.5 do not count.',
+      'The newest of the last trade that may set a close, the last minute or hourly bar, the ' +
+      'last snapshot and the last daily close. Of two of the same instant the finer one is ' +
+      'meant. Bars that score below 0.5 do not count.',
     operationId: 'getLatestPrice',
     responses: withNoPrice(
       responses('The price', PriceSchema, PRICE_EXAMPLE, [404, 422, 500, 503]),

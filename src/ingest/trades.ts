@@ -54,8 +54,9 @@ interface Prepared {
 
 /** An exchange's clock may be this much ahead of ours. */
 const AHEAD_MAX_MICROS = 5_000_000;
-/** More than the market is worth: a trade of that much is a mistake, and candles could not add it. */
+/** USD, and shares: trades of more are mistakes, and candles could not add them up. */
 const VALUE_MAX = 1e12;
+const SIZE_MAX = 1e12;
 const TEXT_BYTES_MAX = 200;
 
 /**
@@ -253,7 +254,8 @@ function tradeProblem(
   if (unit !== 'us') return stampProblem(instant, unit);
   if (instant > latest) return `the trade lies in the future (${formatMicros(instant)})`;
   if (!(price[row] > 0 && price[row] < Infinity)) return `the price is ${price[row]}: not above 0`;
-  if (!(size[row] > 0 && size[row] < Infinity)) return `the size is ${size[row]}: not above 0`;
+  if (!(size[row] > 0)) return `the size is ${size[row]}: not above 0`;
+  if (size[row] > SIZE_MAX) return `the size is ${size[row]}: more than can be`;
   if (price[row] * size[row] > VALUE_MAX) {
     return `the trade is worth ${price[row] * size[row]} USD, more than can be`;
   }

@@ -18,6 +18,7 @@ const DAY_SECONDS = 86_400;
 const SESSION_SECONDS = 390 * 60;
 const OPEN_MINUTES = 9 * 60 + 30;
 const DAY_MINUTES = 1440;
+const SKIPPED_TO_MINUTES = 3 * 60;
 
 /**
  * The interval a text means. What divides an hour lies on the clock; what divides a day is counted
@@ -60,8 +61,12 @@ function startsFrom(first: number, step: number): number[] {
 function startsOfDay({ starts, isWeek }: CandleInterval, day: number): number[] {
   // 1970-01-01 was a Thursday: day 4 is the first Monday.
   if (isWeek && (((day - 4) % 7) + 7) % 7 !== 0) return [];
-  const instants = starts.map((minutes) => newYorkInstant(day, minutes));
-  // An hour that is skipped in spring leaves two with one beginning.
+  // In spring the hour from 02:00 is skipped: what would begin in it begins at 03:00.
+  const skippedTo = newYorkInstant(day, SKIPPED_TO_MINUTES);
+  const instants = starts.map((minutes) => {
+    const ms = newYorkInstant(day, minutes);
+    return minutes < SKIPPED_TO_MINUTES ? Math.min(ms, skippedTo) : ms;
+  });
   return instants.filter((ms, i) => i === 0 || ms !== instants[i - 1]);
 }
 

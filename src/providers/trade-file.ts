@@ -34,7 +34,7 @@ export interface TradeFileOptions {
   columns?: string;
   /** Needed for local times, unless the column's name says it (datetime_et). */
   zone?: StampZone;
-  /** What numeric stamps count; needed for seconds only, the others are told apart by their size. */
+  /** What numeric stamps count; needed for seconds only, others are told apart by their size. */
   unit?: EpochUnit;
   /** With more rejected rows than this the file is given up: it is something else. */
   maxRejected?: number;
@@ -339,11 +339,13 @@ function findColumns(names: readonly string[]): Record<ColumnName, number> {
   return Object.fromEntries(columns) as Record<ColumnName, number>;
 }
 
+const describeColumn = (name: (typeof NEEDED)[number]) => (name === 'ts' ? 'timestamp' : name);
+
 function parseHeader(path: string, header: readonly string[]): Layout {
   const names = header.map(cleanName);
   const columns = findColumns(names);
   const found = header.join(',').slice(0, 200);
-  const missing = NEEDED.filter((name) => columns[name] < 0).map((name) => COLUMN_NAMES[name][0]);
+  const missing = NEEDED.filter((name) => columns[name] < 0).map(describeColumn);
   if (missing.length > 0) {
     throw new InputError(
       `${path}: column ${missing.join(', ')} is missing. Found: ${found}. ${HEADER_HELP}`,

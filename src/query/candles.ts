@@ -9,7 +9,7 @@ import { type Sql, toTimestamp } from '../store/database.ts';
 
 export interface CandleQuery {
   interval: CandleInterval;
-  /** Epoch microseconds; candles that begin in [start, end). Null start: the last ones before end. */
+  /** Epoch microseconds; candles that begin in [start, end). Without start the last before end. */
   start: number | null;
   end: number | null;
   /** Candles in the answer at most. */
@@ -22,9 +22,11 @@ export interface CandlePage {
   count: number;
   /** Where the rest begins, epoch ms; null when nothing is left. */
   nextMs: number | null;
+  /** True when the trades are made up. */
+  isSynthetic: boolean;
 }
 
-const EMPTY: CandlePage = { rows: '', count: 0, nextMs: null };
+const EMPTY: CandlePage = { rows: '', count: 0, nextMs: null, isSynthetic: false };
 
 /**
  * Candles aggregated from the trades as they are stored now, ascending; a bucket without a trade
@@ -40,14 +42,50 @@ export async function selectCandles(
   const ceiling = (micros: number | null) =>
     micros === null ? null : nextCandleStart(interval, Math.ceil(micros / 1000));
   const range = { startMs: ceiling(query.start), endMs: ceiling(query.end) };
-  const isLatest = range.startMs === null;
-  const bounds =
-    range.startMs === null
-      ? await selectLastBounds(sql, instrumentId, range.endMs, query)
-      : await selectFirstBounds(sql, instrumentId, range.startMs, range.endMs, query);
+  if (range.startMs === null)
+    return selectLatest(sql, { instrumentId, symbol }, range.endMs, query);
+  const bounds = await selectFirstBounds(sql, instrumentId, range.startMs, range.endMs, query);
   if (!bounds) return EMPTY;
-  const { startMs, endMs } = bounds;
-  const { limit } = query;
+  const row = await selectPage(sql, { instrumentId, symbol }, query, bounds, range.endMs, false);
+  const page = { rows: row.rows ?? '', count: row.count, isSynthetic: row.synthetic };
+  if (row.next !== null) return { ...page, nextMs: row.next * 1000 };
+  return { ...page, nextMs: row.has_more ? bounds.endMs : null };
+}
+
+/** How far back the last candles are looked for, until there are enough. */
+const REACHES = [1, 8, 64];
+
+async function selectLatest(
+  sql: Sql,
+  one: { instrumentId: number; symbol: string },
+  endMs: number | null,
+  query: CandleQuery,
+): Promise<CandlePage> {
+  let page = EMPTY;
+  for (const reach of REACHES) {
+    const bounds = await selectLastBounds(sql, one.instrumentId, endMs, query, reach);
+    if (!bounds) break;
+    const row = await selectPage(sql, one, query, bounds, endMs, true);
+    page = {
+      rows: row.rows ?? '',
+      count: row.count,
+      nextMs: null,
+      isSynthetic: row.synthetic,
+    };
+    if (row.count >= query.limit || bounds.isAll) break;
+  }
+  return page;
+}
+
+/** The first (last) candles of a span, no more than the limit. */
+async function selectPage(
+  sql: Sql,
+  { instrumentId, symbol }: { instrumentId: number; symbol: string },
+  { interval, limit }: CandleQuery,
+  { startMs, endMs }: Bounds,
+  rangeEndMs: number | null,
+  isLatest: boolean,
+): Promise<PageRow> {
   const [row] = await sql<PageRow[]>`
     with ${aggregates(sql, instrumentId, interval, startMs, endMs)},
     candles as materialized (
@@ -59,12 +97,12 @@ export async function selectCandles(
            extract(epoch from min(bucket) filter (where position > ${limit}))::float8 as next,
            exists (select from trades
                    where instrument_id = ${instrumentId} and ts >= ${at(sql, endMs)}
-                     and ts < ${at(sql, range.endMs)}) as has_more
+                     and ts < ${at(sql, rangeEndMs)}) as has_more,
+           exists (select from instrument_status
+                   where instrument_id = ${instrumentId} and timeframe = 'trade'
+                     and is_synthetic) as synthetic
     from candles`;
-  const page = { rows: row.rows ?? '', count: row.count };
-  if (isLatest) return { ...page, nextMs: null };
-  if (row.next !== null) return { ...page, nextMs: row.next * 1000 };
-  return { ...page, nextMs: row.has_more ? endMs : null };
+  return row;
 }
 
 interface PageRow {
@@ -73,6 +111,7 @@ interface PageRow {
   /** When the first candle that found no place begins, epoch seconds. */
   next: number | null;
   has_more: boolean;
+  synthetic: boolean;
 }
 
 /** An instant (epoch ms) as an expression; null: the end of time. */
@@ -87,6 +126,8 @@ interface Bounds {
 /** Trades that are looked at for each candle of a page at most, where they are sparse. */
 const TRADES_EACH = 20;
 const TRADES_MAX = 50_000;
+/** Buckets on the wall clock that are told the database one by one. */
+const WALL_BUCKETS_MAX = 20_000;
 const reachOf = (limit: number) => Math.max(limit, Math.min(limit * TRADES_EACH, TRADES_MAX));
 
 /**
@@ -101,12 +142,14 @@ async function selectFirstBounds(
   endMs: number | null,
   { interval, limit }: CandleQuery,
 ): Promise<Bounds | undefined> {
+  const range = sql`instrument_id = ${instrumentId} and ts >= ${at(sql, startMs)}
+    and ts < ${at(sql, endMs)}`;
   const [found] = await sql<{ first: number | null; beyond: number | null }[]>`
     select (select (extract(epoch from ts) * 1000000)::bigint from trades
-            where instrument_id = ${instrumentId} and ts >= ${at(sql, startMs)} and ts < ${at(sql, endMs)}
+            where ${range}
             order by ts limit 1) as first,
            (select (extract(epoch from ts) * 1000000)::bigint from trades
-            where instrument_id = ${instrumentId} and ts >= ${at(sql, startMs)} and ts < ${at(sql, endMs)}
+            where ${range}
             order by ts offset ${reachOf(limit)} limit 1) as beyond`;
   if (found.first === null) return undefined;
   const first = candleStart(interval, Math.floor(found.first / 1000));
@@ -114,33 +157,37 @@ async function selectFirstBounds(
   if (found.beyond === null) end = endMs ?? Number.POSITIVE_INFINITY;
   else end = Math.max(end, candleStart(interval, Math.floor(found.beyond / 1000)));
   end = Math.min(end, endMs ?? Number.POSITIVE_INFINITY);
+  if (interval.clockMs === null) end = Math.min(end, addCandles(interval, first, WALL_BUCKETS_MAX));
   if (end < Number.POSITIVE_INFINITY) return { startMs: first, endMs: end };
   const last = await selectLast(sql, instrumentId, null);
   return last === null ? undefined : { startMs: first, endMs: bucketEnd(interval, last) };
 }
 
-/** The same from the other end. */
+/** The same from the other end, `reach` times as far. */
 async function selectLastBounds(
   sql: Sql,
   instrumentId: number,
   endMs: number | null,
   { interval, limit }: CandleQuery,
-): Promise<Bounds | undefined> {
+  reach: number,
+): Promise<(Bounds & { isAll: boolean }) | undefined> {
   const last = await selectLast(sql, instrumentId, endMs);
   if (last === null) return undefined;
-  const end = bucketEnd(interval, last);
-  const [found] = await sql<{ first: number | null; beyond: number | null }[]>`
+  const [found] = await sql<{ first: number; beyond: number | null }[]>`
     select (select (extract(epoch from ts) * 1000000)::bigint from trades
             where instrument_id = ${instrumentId} and ts < ${at(sql, endMs)}
             order by ts limit 1) as first,
            (select (extract(epoch from ts) * 1000000)::bigint from trades
             where instrument_id = ${instrumentId} and ts < ${at(sql, endMs)}
-            order by ts desc offset ${reachOf(limit)} limit 1) as beyond`;
-  const reached = found.beyond ?? found.first ?? last;
-  const byTrades = candleStart(interval, Math.floor(reached / 1000));
-  const byTime = addCandles(interval, candleStart(interval, Math.floor(last / 1000)), 1 - limit);
-  const first = candleStart(interval, Math.floor((found.first ?? last) / 1000));
-  return { startMs: Math.max(first, Math.min(byTrades, byTime)), endMs: end };
+            order by ts desc offset ${reachOf(limit) * reach} limit 1) as beyond`;
+  const startOf = (micros: number) => candleStart(interval, Math.floor(micros / 1000));
+  const byTime = addCandles(interval, startOf(last), 1 - limit * reach);
+  const first = startOf(found.first);
+  const wanted = Math.min(startOf(found.beyond ?? found.first), byTime);
+  const least =
+    interval.clockMs === null ? addCandles(interval, startOf(last), -WALL_BUCKETS_MAX) : first;
+  const startMs = Math.max(first, least, wanted);
+  return { startMs, endMs: bucketEnd(interval, last), isAll: startMs === first };
 }
 
 /** The last trade before an instant, epoch microseconds. */

@@ -155,7 +155,7 @@ export async function selectListedInstruments(sql: AnySql): Promise<ListedInstru
   return rows.map(({ symbol, name, created }) => ({ symbol, name, createdAt: created }));
 }
 
-/** What came in last, by the log of events, which reaches back as far as the stream's clients may. */
+/** What came in last, as far back as the log of events is kept. */
 export interface LatestIngestion {
   /** Of trades, bars or snapshots; null when the log is empty. */
   at: Date | null;

@@ -43,7 +43,8 @@ describeEditions('trades and candles over HTTP', (database) => {
     ]);
     const madeUp = await addInstrument(sql, 'DEMO');
     await addTrades(sql, madeUp, [{ ts: INSTANT, price: 5, provider: 'synthetic' }]);
-    await sql`update trades set exchange = '"<b>\\', conditions = 'é' where instrument_id = ${madeUp}`;
+    await sql`
+      update trades set exchange = '"<b>\\', conditions = 'é' where instrument_id = ${madeUp}`;
     server = await startServer(database().url);
   });
   afterAll(async () => {
@@ -168,6 +169,7 @@ describeEditions('trades and candles over HTTP', (database) => {
         start: null,
         end: null,
         limit: 1000,
+        synthetic: false,
         count: 1,
         candles: [
           {
@@ -186,6 +188,13 @@ describeEditions('trades and candles over HTTP', (database) => {
         ],
         next_cursor: null,
       } as never);
+    });
+
+    test('of made-up trades are labelled', async () => {
+      for (const range of ['', '&start=2024-03-01']) {
+        const answer = await candles(`symbol=DEMO&interval=1m${range}`);
+        expect(answer).toMatchObject({ synthetic: true, count: 1 } as never);
+      }
     });
 
     test('walking gives every candle once', async () => {

@@ -234,7 +234,8 @@ describeEditions('the latest price', (database) => {
     const first = NOW - 40_001 * 300_000;
     for (const other of [id, await add()]) {
       await sql`
-        insert into trades (instrument_id, ts, sequence, price, size, updates, provider, ts_received)
+        insert into trades (instrument_id, ts, sequence, price, size, updates, provider,
+          ts_received)
         select ${other}, ${new Date(first)}::timestamptz + n * interval '5 minutes', 1, 100, 1, 7,
                'vendor', now()
         from generate_series(1, 40000) n`;
@@ -246,8 +247,8 @@ describeEditions('the latest price', (database) => {
         from generate_series(1, 40000) n`;
       await sql`
         insert into snapshots (instrument_id, ts, price, ts_received, provider, meta)
-        select ${other}, ${new Date(first)}::timestamptz + n * interval '65 minutes', 1, now(), 'yahoo',
-               '{}'
+        select ${other}, ${new Date(first)}::timestamptz + n * interval '65 minutes', 1, now(),
+               'yahoo', '{}'
         from generate_series(1, 3000) n`;
     }
     await sql`analyze trades, bars_1m, snapshots`;
@@ -352,7 +353,7 @@ describeEditions('the latest ingestion', (database) => {
     expect(await latest()).toEqual({ at: await newestAt(), tradeCount: 15_001 });
   });
 
-  test('is also that of bars and snapshots, which leave the count of trades as it was', async () => {
+  test('is also that of bars and snapshots, which leave the count of trades alone', async () => {
     const before = await latest();
     await commit([{ kind: 'bars', data: { count: 7 } }, { kind: 'snapshot' }]);
     const after = await latest();
