@@ -11,6 +11,7 @@ import {
   selectHeldSpans,
   type TradePick,
   type TradeSpan,
+  upsertLastTrades,
   upsertTrades,
   withTradesLock,
 } from '../store/trades.ts';
@@ -100,6 +101,8 @@ export async function ingestTrades(
     await insertRejectedRows(tx, rejected, options.provider, 'trades');
     const changed = statuses.map((status) => status.instrumentId);
     await notifyBars(tx, changed, 'trades');
+    const stored = [...counts.values()].reduce((sum, one) => sum + one.inserted + one.changed, 0);
+    if (stored > 0) await upsertLastTrades(tx, stored);
     await insertEvents(tx, events);
   });
   return counts;

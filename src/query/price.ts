@@ -163,24 +163,14 @@ export interface LatestIngestion {
   tradeCount: number;
 }
 
-/**
- * Events of one transaction stand side by side, written by one statement and so by one xmin. The
- * window keeps the look back short while nothing but bars come in.
- */
+/** From what the ingesting transactions left: no trade and no bar is counted. */
 export async function selectLatestIngestion(sql: AnySql): Promise<LatestIngestion> {
   const [row] = await sql<{ at: Date | null; count: number }[]>`
-    with latest as (
-      select event_id, xmin as writer, ts_committed
-      from (select event_id, xmin, kind, ts_committed from events
-            order by event_id desc limit 10000) newest
-      where kind in ('trade', 'trades')
-      order by event_id desc limit 1)
-    select (select ts_committed from events order by event_id desc limit 1) as at,
-           (select coalesce(sum(case e.kind when 'trade' then 1
-                                else coalesce((e.data::jsonb ->> 'count')::float8, 0) end), 0)
-            from events e, latest l
-            where e.event_id between l.event_id - 10000 and l.event_id and e.xmin = l.writer
-              and e.kind in ('trade', 'trades')
-              and e.ts_committed > l.ts_committed - interval '10 seconds')::float8 as count`;
+    select greatest(
+             (select ts_committed from events order by event_id desc limit 1),
+             (select split_part(value, ' ', 2)::timestamptz from settings
+              where name = 'last_trades')) as at,
+           coalesce((select split_part(value, ' ', 1)::float8 from settings
+                     where name = 'last_trades'), 0) as count`;
   return { at: row.at, tradeCount: row.count };
 }

@@ -79,6 +79,14 @@ export async function selectHeldSpans(
   return found;
 }
 
+/** Remembers how many trades this transaction stores, and when: '150 2026-01-05T14:30:00Z'. */
+export async function upsertLastTrades(tx: Transaction, count: number): Promise<void> {
+  await tx`
+    insert into settings values ('last_trades', ${count}::int || ' ' ||
+      to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+    on conflict (name) do update set value = excluded.value`;
+}
+
 const TRADE_COLUMNS =
   'ts, sequence, price, size, ts_received, instrument_id, updates, provider, exchange, conditions';
 const TRADE_COLUMN_COUNT = 10;
@@ -139,7 +147,7 @@ async function copyTrades(
 export interface MergeCount {
   inserted: number;
   changed: number;
-  /** Those that are new or say something else, as [instant, number]; no more than were asked for. */
+  /** Those that are news, as [instant, number]; no more than were asked for. */
   news: [micros: number, sequence: number][];
   /** Instants of the first and last of them, epoch microseconds. */
   first: number;

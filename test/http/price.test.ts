@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import type { Transaction } from '../../src/store/database.ts';
 import { insertEvents } from '../../src/store/events.ts';
 import { deleteSymbols, upsertSymbols } from '../../src/store/symbols.ts';
+import { upsertLastTrades } from '../../src/store/trades.ts';
 import { describeEditions } from '../database.ts';
 import {
   fillWarehouse,
@@ -196,14 +197,12 @@ describeEditions('prices and instruments', (database) => {
       const before = await json<Health>('/health');
       expect(before.last_trade_count).toBe(0);
       const events = (kind: 'trade' | 'bar', count: number) =>
-        sql.begin((tx) =>
-          insertEvents(
-            tx as unknown as Transaction,
-            Array.from({ length: count }, () => {
-              return { kind, instrumentId: 1, symbol: 'AAPL', data: {} };
-            }),
-          ),
-        );
+        sql.begin(async (transaction) => {
+          const tx = transaction as unknown as Transaction;
+          if (kind === 'trade') await upsertLastTrades(tx, count);
+          const one = { kind, instrumentId: 1, symbol: 'AAPL', data: {} };
+          await insertEvents(tx, new Array(count).fill(one));
+        });
       const committed = async () => {
         const [row] = await sql<{ at: Date }[]>`select max(ts_committed) as at from events`;
         return row!.at.toISOString();

@@ -384,6 +384,20 @@ describeEditions('trades', (database) => {
     expect(status).toEqual({ records: 225 });
   });
 
+  test('how many came in last is left behind, and stays when none did', async () => {
+    const id = await add();
+    const item = { instrumentId: id, symbol: 'X', trades: columns([{ at: 1 }, { at: 2 }]) };
+    const last = async () => {
+      const [row] = await sql`select value from settings where name = 'last_trades'`;
+      return row.value as string;
+    };
+    await ingestTrades(sql, [item], OPTIONS);
+    expect(await last()).toMatch(/^2 \d{4}-\d\d-\d\dT[\d:.]+Z$/);
+    const before = await last();
+    await ingestTrades(sql, [item], OPTIONS);
+    expect(await last()).toBe(before);
+  });
+
   test('a failure leaves nothing behind', async () => {
     const id = await add();
     const failing = withTradesLock(sql, async (tx) => {
