@@ -11,6 +11,7 @@ import { makeCalendar, toDay } from '../src/model/session.ts';
 import { openPool, type Sql } from '../src/store/database.ts';
 import { startEmbedded } from '../src/store/embedded.ts';
 import { migrate } from '../src/store/migrate.ts';
+import { benchExport } from './bench-export.ts';
 import { benchCandles, benchTradeImport } from './bench-trades.ts';
 import { installPackage, startTimescale, stopTimescale } from './timescale.ts';
 
@@ -21,7 +22,8 @@ import { installPackage, startTimescale, stopTimescale } from './timescale.ts';
  *   bun run bench                    on the embedded PostgreSQL
  *   bun run bench -- --timescale     on TimescaleDB
  *   bun run bench -- --json          as JSON
- *   bun run bench -- --only NAME     ingest, validation, reads, intraday, trades, status, memory or start
+ *   bun run bench -- --only NAME     ingest, validation, reads, intraday, trades, export, stream,
+ *                                    status, memory or start
  */
 const ROOT = resolve(import.meta.dir, '..');
 const MARKETD = join(ROOT, 'dist/marketd');
@@ -450,6 +452,7 @@ async function run(bench: Bench): Promise<void> {
   }
   if (wants('intraday')) await benchIntraday(bench);
   if (wants('trades')) await benchCandles(bench, await benchTradeImport(bench));
+  if (wants('export')) await benchExport(bench);
   if (wants('status')) await benchStatus(bench);
 }
 

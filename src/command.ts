@@ -4,6 +4,7 @@ import { doctorCommand, migrateCommand } from './command/doctor.ts';
 import { exportCommand } from './command/export.ts';
 import { importCommand } from './command/import.ts';
 import { marketCommand } from './command/market.ts';
+import { quotesCommand } from './command/quotes.ts';
 import { serveCommand } from './command/serve.ts';
 import { symbolsCommand } from './command/symbols.ts';
 
@@ -19,4 +20,5 @@ export const COMMANDS: readonly Command[] = [
   importCommand,
   exportCommand,
   marketCommand,
+  quotesCommand,
 ];

@@ -28,9 +28,10 @@ export const importCommand: Command = {
 
 Recognizes by the header what a file holds, and its columns. Daily bars: symbol, date, open, high,
 low, close, volume and, when there are, vwap and transactions; among others the flat files
-day_aggs_v1. Minutes the same with a time; among others the flat files minute_aggs_v1. Trades: symbol, timestamp (or datetime_et, sip_timestamp ...), price, size and, when
-there are, exchange, conditions, sequence; among others the flat files trades_v1. Raw prices are
-expected. A file that is torn or malformed changes nothing; importing it again changes nothing.
+day_aggs_v1. Minutes the same with a time; among others the flat files minute_aggs_v1. Trades:
+symbol, timestamp (or datetime_et, sip_timestamp ...), price, size and, when there are, exchange,
+conditions, sequence; among others the flat files trades_v1. Raw prices are expected. A file that is
+torn or malformed changes nothing; importing it again changes nothing.
 
   --symbol SYMBOL  for files without a symbol column (default: from the file's name)
   --columns LIST   for files without a header: date,open,high,low,close,volume
@@ -168,8 +169,9 @@ function loadTrades({ warehouse, calendar, paths, values }: Load) {
 
 function describeReport(report: ImportReport, kind: FileKind, out: (text: string) => void): void {
   const { rows, symbols, inserted, changed, unchanged, rejected, added } = report;
+  const noun = kind === 'trades' ? 'trades' : 'bars';
   out(
-    `${group(rows)} rows of ${group(symbols)} symbols: ${group(inserted)} ${kind === 'trades' ? 'trades' : 'bars'} new, ` +
+    `${group(rows)} rows of ${group(symbols)} symbols: ${group(inserted)} ${noun} new, ` +
       `${group(changed)} changed, ${group(unchanged)} unchanged, ${group(rejected)} rejected`,
   );
   if (rejected > 0) out('the rejected rows and why: select * from rejected_rows');

@@ -130,8 +130,8 @@ export async function selectNewestEventId(sql: AnySql): Promise<number> {
 }
 
 export interface TailOptions {
-  /** Called with what is new, in order and without a hole, page by page. */
-  onPage: (page: EventPage) => void;
+  /** Called with what is new, in order and without a hole; `after` as in the range. */
+  onPage: (page: EventPage, after: number) => void;
   /** What went wrong, unless it is that the database is away: who listens to it says that. */
   onError: (message: string) => void;
   /** Between two readings, so that many small commits are read together. */
@@ -143,7 +143,7 @@ export interface TailOptions {
 const TICK_MS = 20;
 const LOOK_MS = 5_000;
 const RETRY_MS = 500;
-const PAGE_EVENTS = 1_000;
+const PAGE_EVENTS = 250;
 
 /**
  * The end of the log as it grows, read once for all who want to know. Nothing is read until
@@ -248,13 +248,13 @@ export class EventTail {
       return;
     }
     for (let hasMore = true; hasMore; ) {
-      const range = { after: this.eventId, limit: PAGE_EVENTS };
-      const page = await selectEvents(this.sql, range);
+      const after = this.eventId;
+      const page = await selectEvents(this.sql, { after, limit: PAGE_EVENTS });
       if (generation !== this.#generation) return;
       hasMore = page.hasMore;
-      if (page.lastId === this.eventId) return;
+      if (page.lastId === after) return;
       this.eventId = page.lastId;
-      this.options.onPage(page);
+      this.options.onPage(page, after);
     }
   }
 }

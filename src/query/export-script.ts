@@ -2,7 +2,6 @@ import schema from '../../sql/0001_schema.sql' with { type: 'text' };
 import intraday from '../../sql/0003_intraday.sql' with { type: 'text' };
 import { FAILURE_FLAGS, FLAG, REVIEW_SCORE, VALIDATED_SCORE } from '../model/quality.ts';
 import { type Calendar, toDate, toDay } from '../model/session.ts';
-import type { Transaction } from '../store/database.ts';
 import type { ExportRequest, ExportSource } from './export.ts';
 import type { ExportTable } from './export-columns.ts';
 
@@ -29,13 +28,13 @@ export async function scriptHead(
     'set local client_min_messages to warning;',
     "set local time zone 'UTC';",
     "set local datestyle to 'ISO';",
-    LOCKS,
+    takeLocks(table),
     ...['instruments', 'symbol_ranges', table.table].map(createTable),
     createIndex('symbol_ranges_current'),
     ...exportedInstruments(source),
     refuseMixing(),
     FIND_INSTRUMENTS,
-    await coverageRows(source.tx, source, request, calendar),
+    await coverageRows(source, request, calendar),
   ]
     .filter((part) => part !== '')
     .join('\n')
@@ -53,6 +52,10 @@ export function scriptTail(table: ExportTable): string {
     '',
   ].join('\n');
 }
+
+const encode = (text: string) => new TextEncoder().encode(text);
+const COMMA = encode(',\n');
+const NEWLINE = 0x0a;
 
 /** Puts rows, as the layout `sql` prints them, together to statements of `batchRows` rows each. */
 export class InsertWriter {
@@ -108,10 +111,6 @@ function endOfLine(text: Uint8Array, at: number, count: number): number {
   return end - 1;
 }
 
-const NEWLINE = 0x0a;
-const encode = (text: string) => new TextEncoder().encode(text);
-const COMMA = encode(',\n');
-
 // -------------------------------------------------------------------------- tables
 
 /** As the migrations have it, unless it is there. */
@@ -128,13 +127,14 @@ function createIndex(name: string): string {
   return `create unique index if not exists ${found[1]}`;
 }
 
-/** Those that a running marketd takes when it writes the same. */
-const LOCKS = `do $$
-begin
-  perform pg_advisory_xact_lock(hashtext('marketd'), hashtext('symbols'));
-  perform pg_advisory_xact_lock(hashtext('marketd'), hashtext('ingest'));
-end
-$$;`;
+/** Those that a running marketd takes when it writes the same, in the order in which it does. */
+function takeLocks({ dataset }: ExportTable): string {
+  const names = [...(dataset === 'trades' ? ['trades'] : []), 'ingest', 'symbols'];
+  const lines = names.map(
+    (name) => `  perform pg_advisory_xact_lock(hashtext('marketd'), hashtext('${name}'));`,
+  );
+  return ['do $$', 'begin', ...lines, 'end', '$$;'].join('\n');
+}
 
 function exportedInstruments({ instruments }: ExportSource): string[] {
   const create = `create temp table exported_instruments (
@@ -212,8 +212,7 @@ interface CoverageRow {
  * Not with a condition, which leaves rows out; nor what the plan refused, which may be another.
  */
 async function coverageRows(
-  tx: Transaction,
-  { instruments }: ExportSource,
+  { instruments, tx }: ExportSource,
   { table, from, to, condition }: ExportRequest,
   calendar: Calendar,
 ): Promise<string> {

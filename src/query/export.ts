@@ -77,8 +77,7 @@ export async function readExport<T>(
   request: ExportRequest,
   body: (source: ExportSource) => Promise<T>,
 ): Promise<T> {
-  const result = await write.begin('isolation level repeatable read read only', async (begun) => {
-    const tx = begun as unknown as Transaction;
+  const read = async (tx: Transaction) => {
     await tx`
       select set_config('statement_timeout', ${String(request.statementTimeoutMs)}, true),
              set_config('idle_in_transaction_session_timeout', '0', true),
@@ -89,8 +88,51 @@ export async function readExport<T>(
     const instruments = await selectExportInstruments(tx, request);
     const pages = () => readPages(tx, request, instruments);
     return body({ instruments, tx, pages });
+  };
+  const mode = 'isolation level repeatable read read only';
+  let reading: Promise<T> | undefined;
+  const begun = write.begin(mode, (tx) => {
+    reading = read(tx as unknown as Transaction);
+    return reading;
   });
-  return result as T;
+  try {
+    return (await begun) as T;
+  } catch (error) {
+    // When the connection is lost the transaction ends before its body has.
+    await reading?.catch(() => {});
+    request.signal?.throwIfAborted();
+    throw explain(error, request);
+  }
+}
+
+/** Waits for a query, and has the server give it up when nobody waits for it any more. */
+async function cancelable<T>(
+  query: Promise<T> & { cancel(): void },
+  signal: AbortSignal | undefined,
+): Promise<T> {
+  const cancel = () => query.cancel();
+  signal?.addEventListener('abort', cancel, { once: true });
+  try {
+    return await query;
+  } finally {
+    signal?.removeEventListener('abort', cancel);
+  }
+}
+
+/** What a failure means to who asked for the rows. */
+function explain(error: unknown, { condition, statementTimeoutMs }: ExportRequest): unknown {
+  const code = (error as { code?: unknown }).code;
+  if (code === '57014') {
+    return new Error(
+      `a statement took longer than ${statementTimeoutMs / 1000} s: allow it more with ` +
+        '--statement-timeout, or ask for less',
+    );
+  }
+  // 22: a value that cannot be computed; 54: too complex.
+  if (condition && typeof code === 'string' && /^(22|54)/.test(code) && !isDatabaseAway(error)) {
+    return new InputError(`where cannot be computed: ${errorMessage(error)}`, 'where');
+  }
+  return error;
 }
 
 interface InstrumentRow {
@@ -109,10 +151,10 @@ interface InstrumentRow {
 
 async function selectExportInstruments(
   tx: Transaction,
-  { table, symbols }: ExportRequest,
+  { table, symbols, signal }: ExportRequest,
 ): Promise<ExportInstrument[]> {
   const wanted = symbols === undefined ? null : [...new Set(symbols)];
-  const rows = await tx<InstrumentRow[]>`
+  const query = tx<InstrumentRow[]>`
     select i.instrument_id as id, r.symbol, i.name, i.exchange, i.asset_type, i.listed_on,
            i.delisted_on, coalesce(s.records, 0) as records,
            coalesce(s.providers, '{}') as providers,
@@ -126,6 +168,7 @@ async function selectExportInstruments(
       on s.instrument_id = i.instrument_id and s.timeframe = ${table.timeframe}
     where ${wanted}::text[] is null or r.symbol = any(${wanted}::text[])
     order by r.symbol collate "C"`;
+  const rows = await cancelable(query, signal);
   const known = new Set(rows.map(({ symbol }) => symbol));
   const unknown = (wanted ?? []).filter((symbol) => !known.has(symbol));
   if (unknown.length > 0) {
@@ -202,42 +245,17 @@ async function readPage(
     ...(condition?.values ?? []),
   ];
   const query = tx.unsafe(statement, values as string[]);
-  const cancel = () => query.cancel();
-  request.signal?.addEventListener('abort', cancel, { once: true });
-  try {
-    if (layout === 'columns') {
-      const [row] = (await query.values()) as unknown as [[number, string, string, ...Parts]];
-      const [rows, first, second, ...parts] = row;
-      const columns = rows === 0 ? [] : decodeColumns(table.columns, parts, instrument.symbol);
-      return { page: { instrument, rows, text: EMPTY, columns }, last: [first, second] };
-    }
-    // As bytes: no text is decoded here to be encoded again.
-    const [row] = (await query.raw()) as unknown as [(Uint8Array | null)[]];
-    const [rows, first, second, text] = row;
-    const page = { instrument, rows: Number(decode(rows)), text: text ?? EMPTY, columns: [] };
-    return { page, last: [decode(first), decode(second)] };
-  } catch (error) {
-    request.signal?.throwIfAborted();
-    throw explain(error, request);
-  } finally {
-    request.signal?.removeEventListener('abort', cancel);
+  if (layout === 'columns') {
+    const [row] = await cancelable(query.values(), request.signal);
+    const [rows, first, second, ...parts] = row as unknown as [number, string, string, ...Parts];
+    const columns = rows === 0 ? [] : decodeColumns(table.columns, parts, instrument.symbol);
+    return { page: { instrument, rows, text: EMPTY, columns }, last: [first, second] };
   }
-}
-
-/** What a failure of a page means to who asked for it. */
-function explain(error: unknown, { condition, statementTimeoutMs }: ExportRequest): unknown {
-  const code = (error as { code?: unknown }).code;
-  if (code === '57014') {
-    return new Error(
-      `a statement took longer than ${statementTimeoutMs / 1000} s: allow it more with ` +
-        '--statement-timeout, or ask for less',
-    );
-  }
-  // 22: a value that cannot be computed; 54: too complex.
-  if (condition && typeof code === 'string' && /^(22|54)/.test(code) && !isDatabaseAway(error)) {
-    return new InputError(`where cannot be computed: ${errorMessage(error)}`, 'where');
-  }
-  return error;
+  // As bytes: no text is decoded here to be encoded again.
+  const [row] = await cancelable(query.raw(), request.signal);
+  const [rows, first, second, text] = row as unknown as (Uint8Array | null)[];
+  const page = { instrument, rows: Number(decode(rows)), text: text ?? EMPTY, columns: [] };
+  return { page, last: [decode(first), decode(second)] };
 }
 
 /** From (inclusive) and to (exclusive), as the first of the key compares with. */
@@ -255,6 +273,7 @@ function bounds({ table, from, to }: ExportRequest): [string, string] {
 /**
  * One page: its rows in order, aggregated to one value. $1 symbol, $2 instrument, $3 and $5 the key
  * after which it begins ($5 null: at $3 itself), $4 where all ends, $6 rows, $7... the condition.
+ * All are sent as text: postgres.js would cut an instant to milliseconds.
  */
 function pageStatement(
   { table, layout, condition }: ExportRequest,
@@ -262,10 +281,11 @@ function pageStatement(
 ): string {
   const [first, second] = table.key;
   const start = second
-    ? `(b.${first.name}, b.${second.name}) > ($3::${first.type}, $5::${second.type})`
-    : `b.${first.name} > $3::${first.type}`;
+    ? `(b.${first.name}, b.${second.name}) > ($3::text::${first.type}, $5::text::${second.type})`
+    : `b.${first.name} > $3::text::${first.type}`;
   // The bound is said once more alone: chunks are left out by it.
-  const after = `b.${first.name} >= $3::${first.type} and ($5::text is null or ${start})`;
+  const after = `b.${first.name} >= $3::text::${first.type} and ($5::text is null or ${start})`;
+  const before = `b.${first.name} < $4::text::${first.type}`;
   const keys = table.key.map(({ name }) => name).join(', ');
   const output = layout === 'columns' ? columnAggregates(table.columns) : lineAggregate(layout);
   const inner =
@@ -277,9 +297,9 @@ function pageStatement(
            ${second ? '((array_agg(k2))[count(*)::int])::text' : "'next'"}, ${output}
     from (select ${table.key.map(({ name }, i) => `b.${name} as k${i + 1}`).join(', ')}, ${inner}
           from ${table.table} b
-          where b.instrument_id = $2::int and ${after} and b.${first.name} < $4::${first.type}
+          where b.instrument_id = $2::text::int and ${after} and ${before}
             ${condition ? `and ${condition.sql}` : ''}
-          order by ${keys} limit $6::int) as page`;
+          order by ${keys} limit $6::text::int) as page`;
 }
 
 // -------------------------------------------------------------------------- layout

@@ -15,8 +15,8 @@ const DEPTH_MAX = 50;
 
 const ALLOWED =
   "allowed: columns, numbers, 'texts', true, false, = <> < <= > >=, + - * / %, and, or, not, " +
-  "in (...), between ... and ..., like 'A%', ilike, is [not] null, parentheses, and the functions " +
-  'abs ceil floor length lower round upper';
+  "in (...), between ... and ..., like 'A%', ilike, is [not] null, parentheses, and the " +
+  'functions abs ceil floor length lower round upper';
 
 /**
  * Reads a condition over the exported columns, `close > 100 and flags = ''`. Nothing of the text
@@ -436,9 +436,11 @@ class Parser {
     return this.#fail(at, `'${text}' is not ${NAMES[kind]}${example}`);
   }
 
+  /** Sent as text: postgres.js would cut an instant to milliseconds. */
   #parameter(value: string, type: string): string {
     this.#values.push(value);
-    return `$${this.firstParameter + this.#values.length - 1}::${type}`;
+    const parameter = `$${this.firstParameter + this.#values.length - 1}::text`;
+    return type === 'text' ? parameter : `${parameter}::${type}`;
   }
 
   // ---------------------------------------------------------------------- limits
@@ -460,7 +462,8 @@ class Parser {
   #fail(at: number, why: string): never {
     const before = this.text.slice(Math.max(0, at - 30), at);
     const after = this.text.slice(at, at + 30);
-    const place = `${at > 30 ? '...' : ''}${before} >>> ${after}${at + 30 < this.text.length ? '...' : ''}`;
+    const isCut = [at > 30, at + 30 < this.text.length].map((is) => (is ? '...' : ''));
+    const place = `${isCut[0]}${before} >>> ${after}${isCut[1]}`;
     const columns = this.table.columns.map(({ name }) => name).join(', ');
     throw new InputError(
       `where, at character ${at + 1} (${place.replace(/\s+/g, ' ').trim()}): ${why}; ` +

@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { type FileMetaData, parquetMetadata, parquetReadObjects } from 'hyparquet';
-import { exportFile, parsePlan } from '../../src/command/export.ts';
+import { type ExportProgress, exportFile, parsePlan } from '../../src/command/export.ts';
 import { InputError } from '../../src/errors.ts';
 import { EXPORT_DATASETS, type ExportDataset } from '../../src/query/export-columns.ts';
 import { openPool, type Sql } from '../../src/store/database.ts';
@@ -139,7 +139,7 @@ describeEditions('marketd export', (database) => {
     const lines = text.trimEnd().split('\n');
     const rows = lines.length - 1;
     expect(first.out).toBe(
-      `${rows} daily bars of 1 symbol, ${text.length.toLocaleString('en-US')} bytes, written to ` +
+      `${rows} daily bars of 1 symbol; ${text.length.toLocaleString('en-US')} bytes written to ` +
         `${path}\n`,
     );
     expect(lines[0]).toBe(
@@ -200,6 +200,28 @@ describeEditions('marketd export', (database) => {
     expect(err).toContain('cannot write stdout: its reader went away');
   });
 
+  test('says how far it is, of all rows or of the symbols of a range', async () => {
+    const follow = async (options: Parameters<typeof parsePlan>[0]) => {
+      const seen: ExportProgress[] = [];
+      const plan = parsePlan({ output: '/dev/null', 'batch-size': '100', ...options });
+      const report = await exportFile(database().sql, calendar, plan, {
+        onProgress: (progress) => void seen.push(progress),
+      });
+      const shares = seen.map(({ done, total }) => done / total);
+      expect(shares).toEqual([...shares].sort((a, b) => a - b));
+      expect(shares.filter((share) => share === 1)).toHaveLength(1);
+      expect(seen.at(-1)).toMatchObject({ rows: report.rows, current: 'all' });
+      return seen;
+    };
+    const all = await follow({ timeframe: '1m' });
+    expect(all.map(({ done }) => done)).toEqual([
+      ...[100, 200, 300, 400, 500, 600, 700, 800, 900, 999, 1000],
+    ]);
+    const range = await follow({ timeframe: '1m', from: '2024-03-01' });
+    expect(range.at(4)).toEqual({ done: 0, total: 2, rows: 500, current: 'AAA' });
+    expect(range.at(5)).toEqual({ done: 1, total: 2, rows: 600, current: 'BRK.B' });
+  });
+
   test('compresses by the name of the file', async () => {
     const path = newFolder();
     for (const name of ['a.csv', 'a.ndjson', 'a.sql']) {
@@ -214,7 +236,10 @@ describeEditions('marketd export', (database) => {
   test('writes a header only when no row matches, and says so', async () => {
     const path = newFolder();
     const { code, out } = await run('-o', join(path, 'a.csv'), '--where', 'close < 0');
-    expect({ code, out }).toEqual({ code: 0, out: expect.stringMatching(/^no rows: .* written/) });
+    expect({ code, out }).toEqual({
+      code: 0,
+      out: expect.stringMatching(/^no rows: no daily bars .* written/),
+    });
     expect(readFileSync(join(path, 'a.csv'), 'utf8').split('\n')).toHaveLength(2);
     const none = { where: 'close < 0' };
     await write(join(path, 'a.ndjson'), none);
@@ -341,7 +366,7 @@ describeEditions('marketd export', (database) => {
     }
     const { rows, metadata } = await readParquet(path);
     expect(metadata.row_groups.map(({ num_rows }) => Number(num_rows))).toEqual([
-      ...[50_000, 50_000, 20_000],
+      ...[20_000, 20_000, 20_000, 20_000, 20_000, 20_000],
     ]);
     expect(rows.map(({ close }) => close)).toEqual(
       Array.from({ length: 120_000 }, (_, i) => i + 1),

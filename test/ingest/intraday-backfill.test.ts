@@ -164,7 +164,7 @@ describeEditions('a backfill of bars below a day', (database) => {
     expect(symbols).toEqual([1]);
   });
 
-  test('is collected while the session goes on; what is busy is left to the next round', async () => {
+  test('is collected while the session goes on, unless a backfill is under way', async () => {
     await using world = await open({ now: '2024-05-17T14:00:30Z' });
     const { write } = world.context.database;
     await upsertSymbols(write, ['SPY']);
