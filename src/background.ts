@@ -4,8 +4,11 @@ import type { BackfillContext, BackfillProgress, BackfillReport } from './ingest
 import { startLeader } from './ingest/leader.ts';
 import { type MarketJob, startMarketJob } from './ingest/market-hours.ts';
 import { collectIntraday, type Scheduler, startScheduler } from './ingest/scheduler.ts';
+import { LAST_QUOTES_DELAY_MS, makeSnapshotCollector } from './ingest/snapshots.ts';
 import { type SyntheticTrades, startSyntheticTrades } from './ingest/synthetic-trades.ts';
 import type { Calendar } from './model/session.ts';
+import { type Clock, systemClock } from './providers/http.ts';
+import { makeYahoo } from './providers/yahoo.ts';
 import type { Database } from './store/database.ts';
 import { startEventPruning } from './store/events.ts';
 import type { Log } from './telemetry.ts';
@@ -23,6 +26,8 @@ export interface BackgroundOptions {
   /** The date so many days ago. */
   daysAgo: (days: number) => string;
   firstSession: () => string;
+  /** Of the jobs that follow the market's hours. */
+  clock?: Clock;
   onProgress?: (progress: BackfillProgress) => void;
   onReport?: (report: BackfillReport) => void;
 }
@@ -53,6 +58,8 @@ export async function startBackground(options: BackgroundOptions): Promise<Backg
   const marketJobs = hasIntraday
     ? [{ name: 'intraday', job: startIntraday(options, backfill, isLeader) }]
     : [];
+  const quotes = startQuotes(options, isLeader);
+  if (quotes) marketJobs.push({ name: 'quotes', job: quotes.job });
   const pruning = startEventPruning({
     write: options.database.write,
     retentionHours: config.STREAM_RETENTION_HOURS,
@@ -69,6 +76,7 @@ export async function startBackground(options: BackgroundOptions): Promise<Backg
         pruning.stop(),
         ...marketJobs.map(({ job }) => job.stop()),
       ]);
+      await quotes?.close();
       await leader.stop();
     },
   };
@@ -87,7 +95,7 @@ function startNights(options: BackgroundOptions, backfill: BackfillContext): Sch
 }
 
 function startIntraday(
-  { config, calendar, log }: BackgroundOptions,
+  { config, calendar, clock, log }: BackgroundOptions,
   backfill: BackfillContext,
   isLeader: () => boolean,
 ): MarketJob {
@@ -99,7 +107,40 @@ function startIntraday(
     isLeader,
     run: (signal) => collectIntraday(backfill, signal),
     log,
+    clock,
   });
+}
+
+/** Snapshots of the tracked symbols; none in a demo, where nobody is asked anything. */
+function startQuotes(
+  { config, database, calendar, isDemo, log, clock = systemClock }: BackgroundOptions,
+  isLeader: () => boolean,
+) {
+  if (config.QUOTES === 'off' || isDemo) return undefined;
+  const yahoo = makeYahoo({
+    baseUrl: config.YAHOO_BASE_URL,
+    requestsPerMinute: config.YAHOO_REQUESTS_PER_MINUTE,
+    calendar,
+    clock,
+    log,
+  });
+  const context = { database, yahoo, now: () => clock.now(), log };
+  const collector = makeSnapshotCollector(context, { origin: 'schedule' });
+  const job = startMarketJob({
+    name: 'quotes',
+    calendar,
+    everyMs: config.QUOTES_INTERVAL_SECONDS * 1000,
+    lastRunDelayMs: LAST_QUOTES_DELAY_MS,
+    isLeader,
+    // After the last run the lock is let go of, for `marketd quotes` by hand.
+    run: async (signal, { isLast }) => {
+      await collector.run(signal);
+      if (isLast) await collector.close();
+    },
+    log,
+    clock,
+  });
+  return { job, close: () => collector.close() };
 }
 
 async function startTrades(

@@ -8,9 +8,11 @@ import type { Database, Edition } from '../store/database.ts';
 import { apiRoutes } from './api.ts';
 import { docsRoutes } from './docs.ts';
 import { errorPlugin } from './errors.ts';
+import type { LiveStream } from './live-stream.ts';
 import { marketRoutes } from './market.ts';
 import { pageRoutes } from './pages.tsx';
 import { priceRoutes } from './price.ts';
+import { streamRoutes } from './stream.ts';
 import { tradeRoutes } from './trades.ts';
 
 export type SchedulerStatus = 'running' | 'standby' | 'stopped';
@@ -23,6 +25,7 @@ export interface AppContext {
   intraday: IntradayReader;
   symbols: SymbolDirectory;
   status: StatusReader;
+  stream: LiveStream;
   calendar: Calendar;
   version: string;
   publishDelayMs: number;
@@ -49,6 +52,7 @@ export function makeApp(context: AppContext) {
     .use(priceRoutes(context))
     .use(tradeRoutes(context))
     .use(marketRoutes(context))
+    .use(streamRoutes(context))
     .use(pageRoutes(context));
   return app.use(docsRoutes(context.version, (request) => app.handle(request)));
 }

@@ -132,6 +132,7 @@ export const candles = {
         start: MomentSchema,
         end: MomentSchema,
         limit: t.Integer(),
+        synthetic: t.Boolean({ description: 'True when the trades are made up (demo data)' }),
         count: t.Integer(),
         candles: t.Array(CandleSchema),
         next_cursor: NextSchema,
@@ -142,6 +143,7 @@ export const candles = {
         start: '2013-10-07T13:31:00.000000Z',
         end: '2013-10-07T13:32:00.000000Z',
         limit: 1000,
+        synthetic: false,
         count: 1,
         candles: [
           {

@@ -1,7 +1,7 @@
 /** One client of the live stream: what waits for it, and what it has been given. */
 
 export interface ClientHandlers {
-  /** The client is behind and asks for more; answered through `give`. */
+  /** The client is behind and asks for more: gives it some, or makes it live. Never rejects. */
   onBehind: () => Promise<void>;
   /** The connection is gone, or the stream has ended. Called once. */
   onGone: () => void;
@@ -21,8 +21,6 @@ export class StreamClient {
   waitingBytes = 0;
   #controller: ReadableStreamDefaultController<Uint8Array> | undefined;
   #waiting: Uint8Array[] = [];
-  /** Where the first of `#waiting` is. */
-  #head = 0;
   #isAsked = false;
   #isReading = false;
   #isEnding = false;
@@ -72,27 +70,24 @@ export class StreamClient {
   }
 
   #pull(): void {
-    const chunk = this.#waiting[this.#head];
+    const chunk = this.#waiting.shift();
     if (this.#isEnding) {
       if (chunk) this.#finish(chunk);
       return;
     }
     this.#isAsked = true;
     if (chunk) {
-      this.#shift(chunk);
+      this.waitingBytes -= chunk.length;
       this.#send(chunk);
-    } else if (!this.isLive) void this.#readOn();
+    } else void this.#readOn();
   }
 
-  /** One reading at a time, however often the connection asks. */
+  /** One reading at a time; goes on while the connection asks, also if it did so in between. */
   async #readOn(): Promise<void> {
     if (this.#isReading) return;
     this.#isReading = true;
-    try {
-      await this.handlers.onBehind();
-    } finally {
-      this.#isReading = false;
-    }
+    while (this.#isAsked && !this.isLive && !this.#isGone) await this.handlers.onBehind();
+    this.#isReading = false;
   }
 
   #send(chunk: Uint8Array): void {
@@ -106,15 +101,8 @@ export class StreamClient {
     this.#controller?.close();
   }
 
-  #shift(chunk: Uint8Array): void {
-    this.waitingBytes -= chunk.length;
-    this.#head++;
-    if (this.#head === this.#waiting.length) this.#clear();
-  }
-
   #clear(): void {
     this.#waiting = [];
-    this.#head = 0;
     this.waitingBytes = 0;
   }
 

@@ -75,6 +75,7 @@ async function listCandles(
     interval: interval.text,
     ...describeRange({ start, end }),
     limit,
+    synthetic: page.isSynthetic,
     count: page.count,
   };
   return sendList(head, 'candles', page.rows, page.count, next, request);
@@ -112,8 +113,8 @@ const describeRange = ({ start, end }: Range) => ({
 
 function refuseCursor(why: string): never {
   throw new InputError(
-    `cursor is not one of this address (${why}): give next_cursor of the answer before, unchanged, ` +
-      'with the other parameters as they were',
+    `cursor is not one of this address (${why}): give next_cursor of the answer before, ` +
+      'unchanged, with the other parameters as they were',
     'cursor',
   );
 }

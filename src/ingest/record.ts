@@ -111,7 +111,7 @@ export async function recordCoverage(
     const before = known.get(one.instrumentId) ?? [];
     const after = one.asked
       ? answeredCoverage(before, one, options)
-      : fileCoverage(before, one, options);
+      : fileCoverage(before, one, options, dataset === '1d');
     changes.push({ instrumentId: one.instrumentId, before, after });
   }
   await upsertCoverage(tx, dataset, changes);
@@ -146,11 +146,15 @@ function answeredCoverage(
   return ranges;
 }
 
-/** A file covers the sessions it has bars for, unless they are complete already. */
+/**
+ * A file covers the sessions it has bars for, unless they are complete already. One bar is all of
+ * a day; of minutes a file may have a part of a session, so that stays to be asked for.
+ */
 function fileCoverage(
   before: readonly CoverageRange[],
   arrival: Arrival,
   options: CoverageOptions,
+  isWhole: boolean,
 ): CoverageRange[] {
   const { calendar } = options;
   let ranges = [...before];
@@ -169,8 +173,9 @@ function fileCoverage(
       start: days[first],
       end: days[i] + 1,
       provider: options.provider,
-      askedAt: options.receivedAt,
-      settledBefore: options.settledBefore,
+      // Nobody was asked for the rest of a session: whoever asks next asks for it.
+      askedAt: isWhole ? options.receivedAt : 0,
+      settledBefore: isWhole ? options.settledBefore : Number.NEGATIVE_INFINITY,
       hasBar: () => true,
       listedOn: null,
     };

@@ -15,7 +15,7 @@ export const EPOCH_UNITS: Record<EpochUnit, { name: string; perSecond: number }>
   ns: { name: 'nanoseconds', perSecond: 1e9 },
 };
 
-/** 1974-01-01 and 2100-01-01, in seconds: no trade was stored electronically before, none is after. */
+/** 1974-01-01 and 2100-01-01, in seconds: no market was electronic before. */
 const SECONDS_MIN = 126_230_400;
 const SECONDS_MAX = 4_102_444_800;
 

@@ -1,4 +1,4 @@
-import { errorMessage, ProviderError } from '../errors.ts';
+import { ProviderError } from '../errors.ts';
 import type { Clock } from './http.ts';
 
 /**
@@ -50,73 +50,89 @@ export class RateLimitError extends ProviderError {
 const FAILURES: readonly unknown[] = ['rate_limited', 'unavailable', 'garbage'];
 
 export function makeBreaker(options: BreakerOptions): Breaker {
-  const { name, failuresMax, openMs, openMsMax, clock, log } = options;
-  let failuresInARow = 0;
-  /** Times it has opened since a request succeeded. */
-  let openings = 0;
-  let until = 0;
-  let isTrying = false;
-  let reason: string | null = null;
+  const breaker = new VendorBreaker(options);
+  return { state: () => breaker.state(), run: (send) => breaker.run(send) };
+}
 
-  const phase = () => {
-    if (openings === 0) return 'closed';
-    return clock.now() < until ? 'open' : 'half-open';
-  };
-  const refusal = () => {
-    const when = new Date(until).toISOString();
+class VendorBreaker {
+  #failuresInARow = 0;
+  /** Times it has opened since a request succeeded. */
+  #openings = 0;
+  #until = 0;
+  #isTrying = false;
+  #reason: string | null = null;
+
+  constructor(readonly options: BreakerOptions) {}
+
+  state(): BreakerState {
+    return {
+      phase: this.#phase(),
+      until: this.#openings === 0 ? null : new Date(this.#until),
+      failuresInARow: this.#failuresInARow,
+      reason: this.#reason,
+    };
+  }
+
+  async run<T>(send: () => Promise<T>): Promise<T> {
+    const phase = this.#phase();
+    const isTrial = phase === 'half-open';
+    if (phase === 'open' || (isTrial && this.#isTrying)) throw this.#refusal();
+    if (isTrial) this.#isTrying = true;
+    try {
+      const value = await send();
+      this.#succeed();
+      return value;
+    } catch (error) {
+      if (!(error instanceof ProviderError)) throw error; // told to stop: says nothing of it
+      if (FAILURES.includes(error.kind)) this.#fail(error);
+      else this.#succeed();
+      throw error;
+    } finally {
+      if (isTrial) this.#isTrying = false;
+    }
+  }
+
+  #phase(): BreakerState['phase'] {
+    if (this.#openings === 0) return 'closed';
+    return this.options.clock.now() < this.#until ? 'open' : 'half-open';
+  }
+
+  #refusal(): ProviderError {
+    const { name } = this.options;
+    const times = this.#openings === 1 ? 'once' : `${this.#openings} times in a row`;
+    const until = new Date(this.#until).toISOString();
     return new ProviderError(
-      `${name} is left alone until ${when} (circuit breaker, opened ${openings} times): ${reason}`,
+      `${name} is left alone until ${until} (circuit breaker, opened ${times}): ${this.#reason}`,
       'unavailable',
     );
-  };
-  const open = (waitMs: number) => {
-    openings++;
-    until = clock.now() + waitMs;
-    const when = new Date(until).toISOString();
-    log?.('WARNING', `${name} is left alone until ${when}: ${reason}`);
-  };
-  const fail = (error: ProviderError) => {
-    failuresInARow++;
-    reason = errorMessage(error);
-    const isLimited = error.kind === 'rate_limited';
-    if (!isLimited && openings === 0 && failuresInARow < failuresMax) return;
-    // Others that were under way when it opened say nothing new.
-    if (phase() === 'open' && !isLimited) return;
-    const grown = Math.min(openMsMax, openMs * 2 ** openings);
-    const asked = error instanceof RateLimitError ? (error.retryAfterMs ?? 0) : 0;
-    open(Math.max(grown, asked));
-  };
-  const succeed = () => {
-    if (phase() === 'open') return; // it was under way when another one opened it
-    if (openings > 0) log?.('INFO', `${name} answers again`);
-    failuresInARow = 0;
-    openings = 0;
-    reason = null;
-  };
+  }
 
-  return {
-    state: () => ({
-      phase: phase(),
-      until: openings === 0 ? null : new Date(until),
-      failuresInARow,
-      reason,
-    }),
-    async run(send) {
-      const isTrial = phase() === 'half-open';
-      if (phase() === 'open' || (isTrial && isTrying)) throw refusal();
-      if (isTrial) isTrying = true;
-      try {
-        const value = await send();
-        succeed();
-        return value;
-      } catch (error) {
-        if (!(error instanceof ProviderError)) throw error; // told to stop: says nothing of it
-        if (FAILURES.includes(error.kind)) fail(error);
-        else succeed();
-        throw error;
-      } finally {
-        if (isTrial) isTrying = false;
-      }
-    },
-  };
+  #succeed(): void {
+    if (this.#phase() === 'open') return; // it was under way when another one opened it
+    if (this.#openings > 0) this.options.log?.('INFO', `${this.options.name} answers again`);
+    this.#failuresInARow = 0;
+    this.#openings = 0;
+    this.#reason = null;
+  }
+
+  #fail(error: ProviderError): void {
+    const { failuresMax, openMs, openMsMax } = this.options;
+    this.#failuresInARow++;
+    this.#reason = error.message;
+    const isLimited = error.kind === 'rate_limited';
+    if (!isLimited && this.#openings === 0 && this.#failuresInARow < failuresMax) return;
+    // Others that were under way when it opened say nothing new.
+    if (this.#phase() === 'open' && !isLimited) return;
+    const grown = Math.min(openMsMax, openMs * 2 ** this.#openings);
+    const asked = error instanceof RateLimitError ? (error.retryAfterMs ?? 0) : 0;
+    this.#open(Math.max(grown, asked));
+  }
+
+  #open(waitMs: number): void {
+    const { name, clock, log } = this.options;
+    this.#openings++;
+    this.#until = clock.now() + waitMs;
+    const until = new Date(this.#until).toISOString();
+    log?.('WARNING', `${name} is left alone until ${until}: ${this.#reason}`);
+  }
 }

@@ -5,8 +5,8 @@ import { type Clock, type Limiter, parseRetryAfter, readBody } from './http.ts';
 /**
  * The way Yahoo is asked. The library yahoo-finance2 holds the session: cookies, the consent pages
  * of Europe, the crumb, the addresses. Measured of 4.0.2: all it sends goes through a `fetch` of
- * ours, hence to any host; of its hundred packages two get into the executable (its own and the
- * cookie jar, 1.4 MB, loaded in 30 ms when Yahoo is first asked); it writes no file and sends
+ * ours, hence to any host; of its hundred packages four get into the executable (its own and the
+ * cookie jar's, 1.1 MB, loaded in 30 ms when Yahoo is first asked); it writes no file and sends
  * nothing on being loaded. But it takes any text for a crumb and never asks for another, fails a
  * whole answer for one null, and reads the text '1,234' as 1. So the limiter, the breaker and all
  * checks are in our `fetch`, and answers are read here: the library does not get to see them.
@@ -26,9 +26,13 @@ export interface YahooSession {
   renew(): void;
 }
 
-/** No cookie or crumb to be had, or the one we have is refused. */
+/** No cookie or crumb to be had, or (`isRefusal`) those we have are refused. */
 export class CrumbError extends ProviderError {
-  constructor(message: string, body?: string) {
+  constructor(
+    message: string,
+    body?: string,
+    readonly isRefusal = false,
+  ) {
     super(message, 'unauthorized', body);
   }
 }
@@ -134,7 +138,7 @@ async function loadLibrary(): Promise<Library> {
 // ----------------------------------------------------------------------- one request
 
 type Asked =
-  | { value: unknown; /** For the library. */ blank: string }
+  | { value: unknown /** For the library. */; blank: string }
   /** A page on the way to cookie and crumb: the library reads its headers. */
   | { page: Response };
 
@@ -176,7 +180,7 @@ const isYahoo = (host: string) => host === 'yahoo.com' || host.endsWith('.yahoo.
  * unless it is Yahoo's own.
  * @throws ProviderError when a redirect leads out of Yahoo.
  */
-function toTarget(url: URL, baseUrl: string): URL {
+export function toTarget(url: URL, baseUrl: string): URL {
   const base = new URL(baseUrl);
   const isApi = /^query\d\.finance\.yahoo\.com$/.test(url.hostname);
   if (isApi || !isYahoo(base.hostname)) {
@@ -267,7 +271,7 @@ function describeError(body: string): string {
 /** The JSON of an answer of the API. @throws ProviderError */
 function parseJson(url: URL, { status }: Response, body: string): unknown {
   const said = `${describe(url)}: answered ${status}${describeError(body)}`;
-  if (status === 401 || status === 403) throw new CrumbError(said, keep(body));
+  if (status === 401 || status === 403) throw new CrumbError(said, keep(body), true);
   if (status === 404) throw new ProviderError(said, 'not_found', keep(body));
   if (status === 400 || status === 422) throw new ProviderError(said, 'bad_request', keep(body));
   if (status !== 200) throw new ProviderError(said, 'unavailable', keep(body));

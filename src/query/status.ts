@@ -54,7 +54,7 @@ export async function selectWarehouseStatus(sql: AnySql): Promise<WarehouseStatu
              coalesce(bool_or(is_synthetic), false) as synthetic
       from instrument_status where timeframe = '1d') s
     cross join (
-      select coalesce(sum(records) filter (where timeframe <> 'trade'), 0)::float8 as intraday,
+      select coalesce(sum(records) filter (where timeframe in ('1m', '1h')), 0)::float8 as intraday,
              coalesce(sum(records) filter (where timeframe = 'trade'), 0)::float8 as trades,
              coalesce(bool_or(is_synthetic and records > 0), false) as synthetic_too
       from instrument_status where timeframe <> '1d') t

@@ -1,4 +1,6 @@
-import type { Transaction } from './database.ts';
+import { errorMessage } from '../errors.ts';
+import type { Log } from '../telemetry.ts';
+import type { AnySql, Sql, Transaction } from './database.ts';
 
 /** One thing of the live stream: a trade, bar or snapshot, or a batch too large to spell out. */
 export interface NewEvent {
@@ -36,16 +38,77 @@ export async function insertEvents(tx: Transaction, events: readonly NewEvent[])
     select pg_notify('marketd', 'events ' || max(event_id)) from numbered`;
 }
 
+/** Events that one statement deletes at most: some tens of milliseconds. */
+const PRUNE_ROWS = 10_000;
+
 /**
- * Forgets events committed before an instant, the oldest first and some at a time.
+ * Forgets events committed before an instant: the oldest first, at most `limit` at a time,
+ * and none behind one that is kept, so that there is no hole in what is left. The last one that
+ * goes leaves its number behind, as a row of the kind `pruned`: whoever has seen that number or a
+ * later one has missed nothing.
  * @returns how many went.
  */
-export async function deleteEvents(tx: Transaction, before: Date): Promise<number> {
-  const rows = await tx`
-    delete from events where event_id in (
-      select event_id from (select event_id, ts_committed from events order by event_id limit 50000)
-        as oldest
-      where ts_committed < ${before})
-    returning 1`;
-  return rows.length;
+export async function deleteEvents(sql: AnySql, before: Date, limit = PRUNE_ROWS): Promise<number> {
+  const [row] = await sql<{ count: number }[]>`
+    with oldest as materialized (
+      select event_id, ts_committed from events order by event_id limit ${limit}),
+    old as (
+      select max(event_id) as id from oldest
+      where event_id < coalesce(
+        (select min(event_id) from oldest where ts_committed >= ${before}), 'infinity'::float8)),
+    gone as (
+      delete from events e using old where e.event_id < old.id returning e.kind),
+    marked as (
+      update events e set kind = 'pruned', data = '{}'
+      from old where e.event_id = old.id and e.kind <> 'pruned' returning 1)
+    select ((select count(*) from gone where kind <> 'pruned')
+      + (select count(*) from marked))::int as count`;
+  return row.count;
+}
+
+export interface EventPruning {
+  /** Waits for what is under way. */
+  stop(): Promise<void>;
+}
+
+export interface PruningOptions {
+  write: Sql;
+  /** Events are kept at least this long. */
+  retentionHours: number;
+  /** Only while this is true anything is deleted: one process does it for all. */
+  isLeader: () => boolean;
+  log: Log;
+  everyMs?: number;
+}
+
+const PRUNE_EVERY_MS = 60_000;
+
+/** Forgets events that are too old, every minute. What goes wrong is logged and tried again. */
+export function startEventPruning(options: PruningOptions): EventPruning {
+  const { write, retentionHours, isLeader, log, everyMs = PRUNE_EVERY_MS } = options;
+  let isStopped = false;
+  let running: Promise<void> | undefined;
+  const prune = async () => {
+    const before = new Date(Date.now() - retentionHours * 3_600_000);
+    let count = PRUNE_ROWS;
+    // A statement that found less than it may delete has come to what is kept.
+    while (count >= PRUNE_ROWS - 1 && !isStopped && isLeader()) {
+      count = await deleteEvents(write, before);
+    }
+  };
+  const timer = setInterval(() => {
+    if (running || !isLeader()) return;
+    running = prune()
+      .catch((error) => log('WARNING', `old events are not forgotten yet: ${errorMessage(error)}`))
+      .finally(() => {
+        running = undefined;
+      });
+  }, everyMs);
+  return {
+    stop: async () => {
+      isStopped = true;
+      clearInterval(timer);
+      await running;
+    },
+  };
 }

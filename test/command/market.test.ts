@@ -219,10 +219,7 @@ describe('misuse', () => {
     [at('2026-11-27T12:00:00'), '--at is "2026-11-27T12:00:00": a time needs its zone'],
     [at('2026-11-27T12:00:00'), 'for example 2024-01-31T14:30:00Z or 2024-01-31T09:30:00-05:00'],
     [at('2026-11-27'), '--at is "2026-11-27": a date has no time'],
-    [
-      at('now'),
-      '--at is "now": it must be a date that exists, written YYYY-MM-DD, or an instant with its zone',
-    ],
+    [at('now'), '--at is "now": it must be a date that exists, written YYYY-MM-DD, or an'],
     [at('1980-01-01T12:00:00Z'), '--at is outside the exchange calendar: it must be from 1990'],
     [['status', '--within', '5'], "Unknown option '--within'"],
     [['next', 'week'], "Unexpected argument 'week'"],

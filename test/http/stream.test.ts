@@ -248,7 +248,7 @@ describeEditions('the live stream', (database) => {
       expect((await listener.nextEvent())!.id).toBe(made[0]);
     });
 
-    test('that it is still there, and moves the place of a client to whom nothing came', async () => {
+    test('that it is still there, which moves on whom nothing came to', async () => {
       const site = await openSite({ heartbeatMs: 10 });
       const listener = await listen(site, '?symbols=MSFT');
       const made = await addEvents(sql(), apples(3));
@@ -267,7 +267,7 @@ describeEditions('the live stream', (database) => {
   });
 
   describe('goes on', () => {
-    test('after the event that a client has, by header, parameter, or the newer header', async () => {
+    test('after the event that a client has: by header, else by parameter', async () => {
       const site = await openSite();
       const made = await addEvents(sql(), apples(4));
       const last = made[3]!;
@@ -387,7 +387,7 @@ describeEditions('the live stream', (database) => {
       expect((await lost.next())!.id).toBe(live!);
     });
 
-    test('after a reset of those who listened, when nothing could be read for too long', async () => {
+    test('after a reset of all who listen, when nothing was read for too long', async () => {
       const site = await openSite();
       const listener = await listen(site);
       await site.deafen();
@@ -432,7 +432,7 @@ describeEditions('the live stream', (database) => {
       });
     }
 
-    test('422: an id in the header that is none, or of an event that is still to come', async () => {
+    test('422: an id in the header that is none, or one still to come', async () => {
       const site = await openSite();
       const [newest] = await addEvents(sql(), [apple()]);
       for (const [id, says] of [
@@ -504,7 +504,7 @@ describeEditions('the live stream', (database) => {
       expect(eventIds(await listener.upTo(made[2]!))).toEqual(made);
     });
 
-    test('while the database is away: to those who listen, and to those who were away', async () => {
+    test('while the database is away, be it live or of what was missed', async () => {
       const gate = new Gate();
       const url = gate.open(database().url);
       const site = await openSite({ pageEvents: 1 }, url);

@@ -1,11 +1,12 @@
 import { expect, test } from 'bun:test';
 import { planRequest } from '../../src/ingest/backfill.ts';
+import { ingestIntraday } from '../../src/ingest/intraday.ts';
 import { collectIntraday, startScheduler } from '../../src/ingest/scheduler.ts';
 import { leaseLock } from '../../src/store/jobs.ts';
 import { updateTimeframes, upsertSymbols } from '../../src/store/symbols.ts';
 import { describeEditions } from '../database.ts';
 import { openWorld, type World } from '../fixtures/backfill-world.ts';
-import { readSpyMinutes } from '../fixtures/minutes.ts';
+import { readSpyMinutes, toIntradayColumns } from '../fixtures/minutes.ts';
 import { misbehave } from '../vendor-server.ts';
 
 const MINUTES = readSpyMinutes();
@@ -116,6 +117,29 @@ describeEditions('a backfill of bars below a day', (database) => {
     const night = await world.backfill(['SPY'], today);
     expect(night.inserted + second.inserted + first.inserted).toBe(before('2024-05-18T02:00:00Z'));
     expect((await world.backfill(['SPY'], { ...today, origin: 'schedule' })).inserted).toBe(0);
+  });
+
+  test('asks for the rest of a session of which a file had a part', async () => {
+    await using world = await open();
+    const { database: pools, calendar, thresholds } = world.context;
+    await upsertSymbols(pools.write, ['SPY']);
+    const noon = MINUTES.filter(({ ts }) => {
+      return ts >= Date.parse('2024-02-20T17:00Z') && ts < Date.parse('2024-02-20T17:10Z');
+    });
+    const bars = toIntradayColumns(noon);
+    await ingestIntraday(
+      pools.write,
+      [{ instrumentId: 1, symbol: 'SPY', bars, rejected: [], listedOn: null }],
+      {
+        ...{ timeframe: '1m', provider: 'file', isSynthetic: false, calendar, thresholds },
+        ...{ receivedAt: Date.parse('2024-06-03T11:00:00Z'), settledBefore: 30_000 },
+      },
+    );
+    const report = await world.backfill(['SPY'], { ...fill, lastSession: FIRST });
+    expect(report).toMatchObject({ inserted: 800, unchanged: 10, changed: 0 });
+    expect(await world.backfill(['SPY'], { ...fill, lastSession: FIRST })).toMatchObject({
+      requests: 0,
+    });
   });
 
   test('of all symbols takes those that are tracked in the timeframe', async () => {
