@@ -57,6 +57,7 @@ async function runServe(args: readonly string[], context: CommandContext): Promi
   dashboard   ${server.url}/dashboard
   API docs    ${server.url}/docs
   example     ${server.url}${exampleQuery()}
+  live        ${server.url}/api/v1/stream?symbols=AAPL
 ${isDemo ? '\n  The data is SYNTHETIC. Ctrl+C stops; the data stays.' : '\n  Ctrl+C stops.'}
 `);
     }

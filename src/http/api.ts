@@ -42,6 +42,12 @@ function links({ version }: AppContext) {
       symbols: '/api/v1/symbols',
       symbols_detailed: '/api/v1/symbols/detailed',
       historical: '/api/v1/historical/AAPL?start=2024-01-01&end=2024-12-31',
+      trades: '/trades?symbol=AAPL',
+      candles: '/candles?symbol=AAPL&interval=1m',
+      latest_price: '/price/latest?symbol=AAPL',
+      stream: '/api/v1/stream?symbols=AAPL',
+      market_status: '/api/v1/market/status',
+      calendar: '/api/v1/calendar?start=2024-01-01&end=2024-12-31',
     },
   };
 }

@@ -26,6 +26,7 @@ export interface PageOptions {
 
 const POLL_SECONDS = 10;
 const RELOAD_SECONDS = 5;
+/** Of the backfill; of every other job the last one. */
 const RUNS_SHOWN = 5;
 /** Up to so many symbols have a card each; of more, the worst so many are listed. */
 const SYMBOLS_SHOWN = 60;
@@ -230,7 +231,7 @@ function judge(facts: Facts): Verdict {
 }
 
 function judgeLoading({ status, runs }: Facts): Verdict | undefined {
-  const running = runs.find(({ state }) => state === 'running');
+  const running = runs.find(({ job, state }) => state === 'running' && job.startsWith('backfill'));
   if (running) {
     const of = running.total === null ? '' : ` of ${running.total}`;
     const sentence = `A ${running.job} is running: ${running.done}${of} requests are done.`;

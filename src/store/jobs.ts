@@ -188,13 +188,27 @@ interface RunRow extends RunCounts {
   error: string | null;
 }
 
-/** The latest runs, newest first; of one job, or of all. */
+/**
+ * What is worth seeing of the runs, newest first: of one job the latest `limit`; else so many of
+ * the backfill and the last one of every other job, so that one that runs every minute hides none.
+ */
 export async function selectRuns(sql: AnySql, limit: number, job?: string): Promise<Run[]> {
   const rows = await sql<RunRow[]>`
-    select run_id, job, origin, state, scheduled_for, started_at, finished_at, total, done,
-           requests, inserted, changed, unchanged, rejected, error
-    from job_runs where ${job ?? null}::text is null or job = ${job ?? null}
-    order by run_id desc limit ${limit}`;
+    with recursive names as (
+      select min(job) as job from job_runs
+      union all
+      select (select min(job) from job_runs r where r.job > n.job) from names n
+      where n.job is not null)
+    select r.run_id, r.job, r.origin, r.state, r.scheduled_for, r.started_at, r.finished_at,
+           r.total, r.done, r.requests, r.inserted, r.changed, r.unchanged, r.rejected, r.error
+    from names n
+    cross join lateral (
+      select *, row_number() over (order by started_at desc, run_id desc) as position
+      from (select * from job_runs where job = n.job
+            order by started_at desc, run_id desc limit ${limit}) newest) r
+    where case when ${job ?? null}::text is null then r.position = 1 or r.job = 'backfill'
+               else r.job = ${job ?? null} end
+    order by r.run_id desc`;
   return rows.map((row) => ({
     runId: row.run_id,
     job: row.job,

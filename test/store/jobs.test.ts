@@ -164,15 +164,18 @@ describeEditions('jobs', (database) => {
       expect(again).toBeDefined();
     });
 
-    test('is listed newest first, of one job or of all', async () => {
+    test('is listed newest first, and one that runs often hides no other', async () => {
       const ids: number[] = [];
-      for (const job of ['list-a', 'list-b', 'list-a', 'list-a']) {
+      const jobs = ['list-a', 'list-b', 'backfill', 'backfill', 'backfill', 'list-a', 'list-a'];
+      for (const job of jobs) {
         ids.push(await insertRun(sql(), { job, origin: 'command', total: 0 }));
       }
       const listed = async (limit: number, job?: string) =>
         (await selectRuns(sql(), limit, job)).map(({ runId }) => runId);
-      expect(await listed(4)).toEqual(ids.toReversed());
-      expect(await listed(2, 'list-a')).toEqual([ids[3], ids[2]]);
+      const all = await listed(2);
+      expect(all.filter((id) => ids.includes(id))).toEqual([ids[6], ids[4], ids[3], ids[1]]);
+      expect(all).toEqual(all.toSorted((a, b) => b - a));
+      expect(await listed(2, 'list-a')).toEqual([ids[6], ids[5]]);
       expect(await listed(10, 'list-b')).toEqual([ids[1]]);
       expect(await listed(10, 'list-c')).toEqual([]);
     });
