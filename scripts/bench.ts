@@ -12,6 +12,7 @@ import { openPool, type Sql } from '../src/store/database.ts';
 import { startEmbedded } from '../src/store/embedded.ts';
 import { migrate } from '../src/store/migrate.ts';
 import { benchExport } from './bench-export.ts';
+import { benchStream } from './bench-stream.ts';
 import { benchCandles, benchTradeImport } from './bench-trades.ts';
 import { installPackage, startTimescale, stopTimescale } from './timescale.ts';
 
@@ -453,6 +454,7 @@ async function run(bench: Bench): Promise<void> {
   if (wants('intraday')) await benchIntraday(bench);
   if (wants('trades')) await benchCandles(bench, await benchTradeImport(bench));
   if (wants('export')) await benchExport(bench);
+  if (wants('stream')) await benchStream(bench);
   if (wants('status')) await benchStatus(bench);
 }
 

@@ -86,7 +86,7 @@ export function parseStored(options: {
   }
   if (multiplier !== undefined) parseCount(multiplier, 'multiplier', 1440);
   if (interval !== undefined) {
-    if (interval in INTERVALS) return INTERVALS[interval as keyof typeof INTERVALS];
+    if (Object.hasOwn(INTERVALS, interval)) return INTERVALS[interval as keyof typeof INTERVALS];
     throw new InputError(`--interval must be minute, hour or day, not ${interval}`);
   }
   if (multiplier !== undefined) throw new InputError('--multiplier needs --interval');
@@ -205,7 +205,9 @@ async function printBudget(
     `${requests.describe} names`,
   ].filter((part) => !part.startsWith('0 '));
   const missing = dueSessions.toLocaleString('en-US');
-  terminal.out(`for ${missing} missing bars of ${instruments.length} symbols: ${parts.join(', ')}`);
+  const noun = (request.timeframe ?? '1d') === '1d' ? 'bars' : 'sessions';
+  const what = `${missing} missing ${noun} of ${instruments.length} symbols`;
+  terminal.out(`for ${what}: ${parts.join(', ')}`);
   return 0;
 }
 

@@ -1,4 +1,3 @@
-import { InputError } from '../errors.ts';
 import type { RejectedRow } from '../model/bar.ts';
 import {
   readTradeFile,
@@ -8,16 +7,8 @@ import {
 import type { Sql } from '../store/database.ts';
 import { checkSymbol, selectInstruments, upsertSymbols } from '../store/symbols.ts';
 import { insertRejectedRows, withIngestLock } from '../store/upsert.ts';
-import type { IngestCount } from './ingest.ts';
+import { type ImportReport, startReport } from './import.ts';
 import { ingestTrades } from './trades.ts';
-
-export interface TradeImportReport extends IngestCount {
-  files: number;
-  rows: number;
-  symbols: number;
-  /** Symbols that were not known before: they are stored, but not filled every night. */
-  added: string[];
-}
 
 export interface TradeImportOptions extends Omit<TradeFileOptions, 'isOrdered'> {
   /** Stored beside every trade. */
@@ -38,20 +29,8 @@ export async function importTrades(
   write: Sql,
   paths: readonly string[],
   options: TradeImportOptions,
-): Promise<TradeImportReport> {
-  if (!/^[a-z][a-z0-9_-]{0,31}$/.test(options.provider)) {
-    throw new InputError('provider must be a short lower-case name, such as file', 'provider');
-  }
-  const report: TradeImportReport = {
-    files: paths.length,
-    rows: 0,
-    symbols: 0,
-    added: [],
-    inserted: 0,
-    changed: 0,
-    unchanged: 0,
-    rejected: 0,
-  };
+): Promise<ImportReport> {
+  const report = startReport(paths, options.provider);
   const seen = new Set<string>();
   const { kept, disordered } = await readAll(paths, options);
   for (const path of paths) {
@@ -93,7 +72,7 @@ async function importChunk(
   write: Sql,
   { trades, rejected: refused, rows }: TradeFileChunk,
   { provider, now }: TradeImportOptions,
-  report: TradeImportReport,
+  report: ImportReport,
   seen: Set<string>,
 ): Promise<void> {
   const rejected = new Map<string, RejectedRow[]>();

@@ -26,6 +26,15 @@ export interface ImportOptions extends MinuteFileOptions {
   onProgress?: (progress: { file: string; rows: number }) => void;
 }
 
+/** A report of nothing yet. @throws InputError for a provider that is no name. */
+export function startReport(paths: readonly string[], provider: string): ImportReport {
+  if (!/^[a-z][a-z0-9_-]{0,31}$/.test(provider)) {
+    throw new InputError('provider must be a short lower-case name, such as file', 'provider');
+  }
+  const counts = { inserted: 0, changed: 0, unchanged: 0, rejected: 0 };
+  return { files: paths.length, rows: 0, symbols: 0, added: [], ...counts };
+}
+
 /**
  * Loads bars from CSV files through the same validation as everything else. All files are read
  * once to the end before anything is stored, so that a torn or malformed one changes nothing.
@@ -36,19 +45,7 @@ export async function importFiles(
   paths: readonly string[],
   options: ImportOptions,
 ): Promise<ImportReport> {
-  if (!/^[a-z][a-z0-9_-]{0,31}$/.test(options.provider)) {
-    throw new InputError('provider must be a short lower-case name, such as file', 'provider');
-  }
-  const report: ImportReport = {
-    files: paths.length,
-    rows: 0,
-    symbols: 0,
-    added: [],
-    inserted: 0,
-    changed: 0,
-    unchanged: 0,
-    rejected: 0,
-  };
+  const report = startReport(paths, options.provider);
   for (const path of paths) for await (const _ of readChunks(path, options));
   const seen = new Set<string>();
   for (const path of paths) {

@@ -9,7 +9,7 @@ export interface Clock {
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
 }
 
-export type ProviderLog = (level: 'WARNING', message: string, fields?: object) => void;
+export type ProviderLog = (level: 'DEBUG' | 'WARNING', message: string, fields?: object) => void;
 
 /** What a vendor means by an answer that is not 200. */
 export interface Refusal {
@@ -76,11 +76,15 @@ export function makeHttpClient(options: HttpOptions): HttpClient {
   async function attempt(url: URL, signal: AbortSignal | undefined): Promise<Outcome> {
     await limiter.take(signal);
     requests++;
-    try {
-      return parseReply(url, await send(url, options, signal), options, clock);
-    } catch (error) {
-      return parseFailure(url, error, options);
-    }
+    const start = clock.now();
+    const outcome = await send(url, options, signal).then(
+      (reply) => parseReply(url, reply, options, clock),
+      (error: unknown) => parseFailure(url, error, options),
+    );
+    const answer = 'value' in outcome ? 'answered' : outcome.error.message;
+    const asked = redact(url.pathname + url.search, options);
+    log?.('DEBUG', `${asked}: ${answer}`, { milliseconds: Math.round(clock.now() - start) });
+    return outcome;
   }
 
   async function fetchJson(url: URL, signal?: AbortSignal): Promise<unknown> {

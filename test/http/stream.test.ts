@@ -315,7 +315,6 @@ describeEditions('the live stream', (database) => {
     test('without a hole and without a repetition, whoever writes and however often', async () => {
       const site = await openSite({ pageEvents: 5 });
       const [start] = await addEvents(sql(), [apple()]);
-      let isDone = false;
       const writers = [apple, microsoft, apple].map(async (make, w) => {
         for (let i = 0; i < 60; i++) {
           await addEvents(
@@ -326,32 +325,22 @@ describeEditions('the live stream', (database) => {
       });
       const client = async (query: string, patience: number) => {
         const got: number[] = [];
-        for (let at = start!, round = 0; !isDone || at < (await newestOf(query)); round++) {
+        for (let at = start!, round = 0, isEnd = false; !isEnd; round++) {
           const listener = await resume(site, at, query);
           // Leaves after some events, in the midst of what is told.
-          for (let n = 0; n < patience + (round % 5); n++) {
-            const frame = await listener.nextEvent();
-            if (frame?.id === undefined) break;
-            got.push(frame.id);
-            at = frame.id;
-            if (isDone && at >= (await newestOf(query))) break;
+          for (let n = 0; n < patience + (round % 5) && !isEnd; n++) {
+            const { id, data } = (await listener.nextEvent())!;
+            got.push(id!);
+            at = id!;
+            isEnd = data!.isEnd === true;
           }
           listener.close();
         }
         return got;
       };
-      const newestOf = async (query: string) => {
-        const id = query === '' ? null : ids.MSFT!;
-        const [row] = await sql()<{ id: number }[]>`
-          select coalesce(max(event_id), 0) as id from events
-          where ${id}::int is null or instrument_id = ${id}`;
-        return row!.id;
-      };
       const clients = [client('', 3), client('', 40), client('?symbols=MSFT', 5)];
       await Promise.all(writers);
-      isDone = true;
-      // Something to wake those who wait for more.
-      await addEvents(sql(), [apple(), microsoft()]);
+      await addEvents(sql(), [apple(), microsoft({ isEnd: true })]);
       const [few, many, some] = await Promise.all(clients);
       const all = await idsAfter(start!);
       expect(all.length).toBeGreaterThan(400);

@@ -208,12 +208,13 @@ describe('a vendor in trouble', () => {
     const server = serve();
     for (let i = 0; i < 5; i++) server.respond(misbehave.serverError(503));
     const log: string[] = [];
-    const client = makeClient({ log: (_level, message) => log.push(message) });
+    const client = makeClient({ log: (level, message) => log.push(`${level} ${message}`) });
     const error = await failure(client.fetchJson(list(server)));
     expect(error.kind).toBe('unavailable');
     expect(error.message).toEndWith('/v3/reference/tickers: answered 503 (5 attempts)');
     expect(server.requests).toHaveLength(5);
-    expect(log).toHaveLength(4);
+    expect(log.filter((line) => line.startsWith('WARNING'))).toHaveLength(4);
+    expect(log.filter((line) => line.startsWith('DEBUG'))).toHaveLength(5);
   });
 
   test('says how long with Retry-After', async () => {

@@ -31,6 +31,7 @@ describeEditions('changes', (database) => {
     const log = await listen();
     await ingest(sql(), id, [flatBar('2024-01-10')]);
     expect(await log.next()).toEqual({ kind: 'bars', instrumentIds: [id] });
+    expect(await log.next()).toEqual({ kind: 'events', eventId: expect.any(Number) });
     await ingest(sql(), id, [flatBar('2024-01-10', { volume: 7 })]);
     expect(await log.next()).toEqual({ kind: 'bars', instrumentIds: [id] });
   });
