@@ -96,11 +96,17 @@ export function latestPublished(
   return { day, publishedAt: calendar.closeMs(day) + publishDelayMs };
 }
 
-/** The session whose minutes are being made, or were until its bars are published; else none. */
-function sessionUnderWay(calendar: Calendar, nowMs: number): number | undefined {
-  const day = newYorkDay(nowMs);
-  if (!calendar.isSession(day)) return undefined;
-  return nowMs >= sessionHours(calendar, day).preMarketMs ? day : undefined;
+/**
+ * The session whose minutes are being made, from pre-market until its bars count as published; from
+ * then on coverage says what is due.
+ */
+function sessionUnderWay(
+  { calendar, now }: Pick<BackfillContext, 'calendar' | 'now'>,
+  publishedDay: number,
+): number | undefined {
+  const day = newYorkDay(now());
+  if (day <= publishedDay || !calendar.isSession(day)) return undefined;
+  return now() >= sessionHours(calendar, day).preMarketMs ? day : undefined;
 }
 
 const plannedDay = (date: string | null) => (date === null ? null : toDay(date));
@@ -145,7 +151,7 @@ export async function planRequest(
   }
   const ids = instruments.map((instrument) => instrument.instrumentId);
   const timeframe = request.timeframe ?? '1d';
-  const liveDay = timeframe === '1d' ? undefined : sessionUnderWay(calendar, context.now());
+  const liveDay = timeframe === '1d' ? undefined : sessionUnderWay(context, published.day);
   const latest = Math.max(published.day, liveDay ?? 0);
   const last = request.lastSession === undefined ? latest : toDay(request.lastSession);
   const nowMs = request.retryEmpty ? Number.MAX_SAFE_INTEGER : context.now();

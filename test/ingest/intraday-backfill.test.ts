@@ -116,7 +116,9 @@ describeEditions('a backfill of bars below a day', (database) => {
     world.setNow('2024-05-18T02:00:00Z');
     const night = await world.backfill(['SPY'], today);
     expect(night.inserted + second.inserted + first.inserted).toBe(before('2024-05-18T02:00:00Z'));
-    expect((await world.backfill(['SPY'], { ...today, origin: 'schedule' })).inserted).toBe(0);
+    const sent = world.vendor().requests.length;
+    expect(await world.backfill(['SPY'], today)).toMatchObject({ requests: 0, runId: null });
+    expect(world.vendor().requests).toHaveLength(sent);
   });
 
   test('asks for the rest of a session of which a file had a part', async () => {
