@@ -12,6 +12,7 @@ import type { LiveStream } from './live-stream.ts';
 import { marketRoutes } from './market.ts';
 import { pageRoutes } from './pages.tsx';
 import { priceRoutes } from './price.ts';
+import { snapshotRoutes } from './snapshots.ts';
 import { streamRoutes } from './stream.ts';
 import { tradeRoutes } from './trades.ts';
 
@@ -52,6 +53,7 @@ export function makeApp(context: AppContext) {
     .use(priceRoutes(context))
     .use(tradeRoutes(context))
     .use(marketRoutes(context))
+    .use(snapshotRoutes(context))
     .use(streamRoutes(context))
     .use(pageRoutes(context));
   return app.use(docsRoutes(context.version, (request) => app.handle(request)));

@@ -18,3 +18,19 @@ export async function findSymbol(
     field,
   );
 }
+
+/**
+ * The instruments that symbols with commas between them mean, with the symbols as they are spelled
+ * here. @throws HttpError 404 for the first that is not known.
+ */
+export async function findSymbols(
+  context: Pick<AppContext, 'symbols'>,
+  text: string,
+): Promise<Map<number, string>> {
+  const found = new Map<number, string>();
+  for (const name of text.split(',')) {
+    const { instrumentId, symbol } = await findSymbol(context, name, 'symbols');
+    found.set(instrumentId, symbol);
+  }
+  return found;
+}

@@ -3,7 +3,7 @@ import { InputError } from '../errors.ts';
 import { EVENT_KINDS } from '../query/events.ts';
 import type { AppContext } from './app.ts';
 import * as contract from './contract-stream.ts';
-import { findSymbol } from './find-symbol.ts';
+import { findSymbols } from './find-symbol.ts';
 import type { Subscription } from './live-stream.ts';
 import { parseChoice, refuseRepeated } from './parameters.ts';
 
@@ -52,16 +52,6 @@ async function openStream(
 const parseKinds = (text: string) => [
   ...new Set(text.split(',').map((kind) => parseChoice(kind, 'kinds', EVENT_KINDS))),
 ];
-
-/** Instruments with their symbols, as they are spelled here. */
-async function findSymbols(context: AppContext, text: string): Promise<Map<number, string>> {
-  const found = new Map<number, string>();
-  for (const name of text.split(',')) {
-    const { instrumentId, symbol } = await findSymbol(context, name, 'symbols');
-    found.set(instrumentId, symbol);
-  }
-  return found;
-}
 
 /**
  * Where the client was. A browser that comes back gives the header, with the address as it was when

@@ -9,15 +9,6 @@ import {
   type StampedRow,
 } from './bar-file.ts';
 
-export {
-  isInsideQuotes,
-  LINE_LENGTH_MAX,
-  parseNumber,
-  RAW_LENGTH_MAX,
-  readText,
-  splitRow,
-} from './csv-file.ts';
-
 export type FlatFileChunk = BarChunk<BarColumns>;
 export type FlatFileOptions = BarFileOptions;
 

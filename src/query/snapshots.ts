@@ -47,15 +47,6 @@ const toStored = (row: SnapshotRow): StoredSnapshot => ({
   meta: row.meta,
 });
 
-/** The newest snapshot of an instrument, of any provider; undefined when there is none. */
-export async function selectLatestSnapshot(
-  sql: AnySql,
-  instrumentId: number,
-): Promise<StoredSnapshot | undefined> {
-  const [latest] = await selectLatestSnapshots(sql, [instrumentId]);
-  return latest;
-}
-
 /**
  * The newest snapshot of each of these instruments, or of all that have any; by symbol. One look
  * at the end of an index for each.
@@ -76,25 +67,4 @@ export async function selectLatestSnapshots(
       and (${ids}::int[] is null or r.instrument_id = any(${ids}::int[]))
     order by r.symbol collate "C"`;
   return rows.map(toStored);
-}
-
-/** What a dashboard says of snapshots in one line. */
-export interface SnapshotSummary {
-  /** Instruments that have any. */
-  symbols: number;
-  /** The newest of all, and when it came in; null before the first. */
-  latest: Date | null;
-  latestReceived: Date | null;
-}
-
-/** By the counters, and one look at the end of an index for each instrument. */
-export async function selectSnapshotSummary(sql: AnySql): Promise<SnapshotSummary> {
-  const [row] = await sql<{ symbols: number; latest: Date | null; received: Date | null }[]>`
-    select count(*)::int as symbols, max(s.ts) as latest, max(s.ts_received) as received
-    from instrument_status i
-    cross join lateral (
-      select ts, ts_received from snapshots
-      where instrument_id = i.instrument_id order by ts desc limit 1) s
-    where i.timeframe = 'snapshot' and i.records > 0`;
-  return { symbols: row.symbols, latest: row.latest, latestReceived: row.received };
 }

@@ -56,6 +56,7 @@ describe('/docs in a browser', () => {
       '/api/v1/calendar',
       '/api/v1/historical/{symbol}',
       '/api/v1/market/status',
+      '/api/v1/snapshots',
       '/api/v1/status',
       '/api/v1/stream',
       '/api/v1/symbols',

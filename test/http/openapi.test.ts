@@ -63,6 +63,7 @@ const ERRORS_OF: Record<string, string[]> = {
   '/symbols': ['500', '503'],
   '/trades': ['404', '422', '500', '503'],
   '/candles': ['404', '422', '500', '503'],
+  '/api/v1/snapshots': ['404', '422', '500', '503'],
   '/api/v1/stream': ['404', '422', '500', '503'],
 };
 
