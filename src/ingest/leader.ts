@@ -21,6 +21,8 @@ export interface Leader {
 }
 
 const RETRY_MS = 5_000;
+/** Whoever lost the lead with its connection lets the others go first. */
+const RETRY_AFTER_LOSS_MS = 8_000;
 
 /**
  * Tries to take the lead, again and again. PostgreSQL lets go of the lock when the process or its
@@ -68,7 +70,7 @@ class Candidate {
       this.lease = undefined;
       log('WARNING', 'lost the lead with the connection to the database');
       lease.release().catch((error) => log('WARNING', errorMessage(error)));
-      this.#timer = setTimeout(() => void this.lead(), RETRY_MS);
+      this.#timer = setTimeout(() => void this.lead(), RETRY_AFTER_LOSS_MS);
     });
     onLead?.(lease.lost);
   }
