@@ -1,22 +1,6 @@
-import { execFileSync } from 'node:child_process';
 import { readFileSync, rmSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-
-/** What these figures need of the benchmark that runs them. */
-export interface ExportBench {
-  folder: string;
-  /** A new database with the schema. */
-  makeDatabase(): Promise<string>;
-  marketd(url: string, ...args: string[]): string;
-  environment(url: string): Record<string, string>;
-  add(
-    what: string,
-    value: number,
-    unit: string,
-    target: [comparison: string, limit: number],
-    detail: string,
-  ): void;
-}
+import { type BenchRun, median, psql, seconds } from './bench-measure.ts';
 
 const ROOT = resolve(import.meta.dir, '..');
 const MARKETD = join(ROOT, 'dist/marketd');
@@ -29,18 +13,11 @@ const SAME_ROWS =
   'score >= 0.85, flags, is_final, provider from bars_1d join symbol_ranges r ' +
   'using (instrument_id) order by r.symbol collate "C", session';
 
-const median = (values: number[]) => [...values].sort((a, b) => a - b)[values.length >> 1];
-const seconds = (start: number) => (performance.now() - start) / 1000;
-
-function psql(url: string, command: string): void {
-  execFileSync('psql', ['-q', '-At', '-X', url, '-c', command], { stdio: 'pipe' });
-}
-
 /**
  * 619,040 daily bars to CSV by the executable, against psql's COPY of the same rows in the same
  * order. The two take turns, and who begins alternates.
  */
-export async function benchExport(bench: ExportBench): Promise<void> {
+export async function benchExport(bench: BenchRun): Promise<void> {
   const url = await bench.makeDatabase();
   bench.marketd(url, 'import', SP500);
   psql(url, 'vacuum (analyze) bars_1d');
@@ -74,14 +51,14 @@ export async function benchExport(bench: ExportBench): Promise<void> {
 }
 
 /** The most memory that an export took: of all rows, against that of a twentieth of them. */
-async function benchMemory(bench: ExportBench, url: string, file: string): Promise<void> {
+async function benchMemory(bench: BenchRun, url: string, file: string): Promise<void> {
   const few = await peakMegabytes(bench, url, file, '--where', "symbol < 'AJ'");
   const all = await peakMegabytes(bench, url, file);
   const detail = `${few.toFixed(0)} and ${all.toFixed(0)} MB`;
   bench.add('memory, export of 619,040 rows / of 30,000', all / few, 'x', ['<=', 1.25], detail);
 }
 
-async function peakMegabytes(bench: ExportBench, url: string, file: string, ...args: string[]) {
+async function peakMegabytes(bench: BenchRun, url: string, file: string, ...args: string[]) {
   const child = Bun.spawn([MARKETD, 'export', '-o', file, '--force', ...args], {
     env: bench.environment(url),
     stdio: ['ignore', 'ignore', 'ignore'],

@@ -1,21 +1,8 @@
 import { join } from 'node:path';
 import { openPool, type Transaction } from '../src/store/database.ts';
 import { insertEvents } from '../src/store/events.ts';
+import type { BenchRun } from './bench-measure.ts';
 import type { StreamReport } from './bench-stream-clients.ts';
-
-/** What this figure needs of the benchmark that runs it. */
-export interface StreamBench {
-  /** A new database with the schema. */
-  makeDatabase(): Promise<string>;
-  serve(url: string): Promise<{ url: string; stop(): Promise<void> }>;
-  add(
-    what: string,
-    value: number,
-    unit: string,
-    target: [comparison: string, limit: number],
-    detail: string,
-  ): void;
-}
 
 const CLIENTS = 500;
 const EVENTS_PER_SECOND = 100;
@@ -27,7 +14,7 @@ const PATIENCE_MS = 10_000;
  * Clients of one process that listen to everything, while events are committed one by one at a
  * steady pace, each in a transaction of its own.
  */
-export async function benchStream(bench: StreamBench): Promise<void> {
+export async function benchStream(bench: BenchRun): Promise<void> {
   const database = await bench.makeDatabase();
   const server = await bench.serve(database);
   const events = EVENTS_PER_SECOND * SECONDS;

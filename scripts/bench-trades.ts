@@ -1,40 +1,16 @@
-import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-
-/** What these figures need of the benchmark that runs them. */
-export interface TradeBench {
-  folder: string;
-  /** A new database with the schema. */
-  makeDatabase(): Promise<string>;
-  marketd(url: string, ...args: string[]): string;
-  serve(url: string): Promise<{ url: string; stop(): Promise<void> }>;
-  add(
-    what: string,
-    value: number,
-    unit: string,
-    target: [comparison: string, limit: number],
-    detail: string,
-  ): void;
-}
+import { type BenchRun, median, psql, seconds } from './bench-measure.ts';
 
 const TRADES = resolve(import.meta.dir, '../../shared/data/trades/lean');
 const ROUNDS = 5;
 const READS = 15;
 
-const median = (values: number[]) => [...values].sort((a, b) => a - b)[values.length >> 1];
-const seconds = (start: number) => (performance.now() - start) / 1000;
-
-function psql(url: string, ...commands: string[]): string {
-  const args = commands.flatMap((command) => ['-c', command]);
-  return execFileSync('psql', ['-q', '-At', '-X', url, ...args], { encoding: 'utf8' });
-}
-
 /**
  * Files of real trades, by the executable's import, against COPY of the same rows by psql. The two
  * take turns, and who begins alternates. Gives a filled database.
  */
-export async function benchTradeImport(bench: TradeBench): Promise<string> {
+export async function benchTradeImport(bench: BenchRun): Promise<string> {
   const files = readdirSync(TRADES).map((name) => join(TRADES, name));
   const rows = join(bench.folder, 'trades.csv');
   const ours: number[] = [];
@@ -99,7 +75,7 @@ const AGGREGATE = `
   group by bucket having max(open) is not null order by bucket`;
 
 /** Candles of the busiest real symbol over HTTP, against the same aggregate by psql, in turns. */
-export async function benchCandles(bench: TradeBench, database: string): Promise<void> {
+export async function benchCandles(bench: BenchRun, database: string): Promise<void> {
   psql(database, 'vacuum (analyze) trades');
   const id = psql(database, "select instrument_id from symbol_ranges where symbol = 'SPY'").trim();
   const statement = AGGREGATE.replaceAll(':id', id);

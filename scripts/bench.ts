@@ -12,6 +12,7 @@ import { openPool, type Sql } from '../src/store/database.ts';
 import { startEmbedded } from '../src/store/embedded.ts';
 import { migrate } from '../src/store/migrate.ts';
 import { benchExport } from './bench-export.ts';
+import { type BenchRun, median, psql, seconds } from './bench-measure.ts';
 import { benchStream } from './bench-stream.ts';
 import { benchCandles, benchTradeImport } from './bench-trades.ts';
 import { installPackage, startTimescale, stopTimescale } from './timescale.ts';
@@ -50,9 +51,7 @@ const { values: options } = parseArgs({
   },
 });
 
-const median = (values: number[]) => [...values].sort((a, b) => a - b)[values.length >> 1];
 const say = (text: string) => process.stderr.write(`${text}\n`);
-const seconds = (start: number) => (performance.now() - start) / 1000;
 
 /** The server all is measured on, with production settings. */
 async function startServer(folder: string) {
@@ -64,7 +63,7 @@ async function startServer(folder: string) {
   return { url: server.url, stop: () => server.stop() };
 }
 
-class Bench {
+class Bench implements BenchRun {
   readonly figures: Figure[] = [];
   #count = 0;
 
@@ -198,10 +197,6 @@ async function benchIngest(bench: Bench): Promise<string> {
   const second = JSON.parse(bench.marketd(url, 'backfill', '--all', ...range));
   bench.add('requests of a second run', second.requests, '', ['<=', 0], `${seconds(again)} s`);
   return url;
-}
-
-function psql(url: string, command: string): string {
-  return execFileSync('psql', ['-q', '-At', '-X', url, '-c', command], { encoding: 'utf8' });
 }
 
 /** Validation alone, on the closest thing to real bars that needs no file. */

@@ -23,7 +23,7 @@ const ARROWS: Record<string, string[]> = {
   model: [],
   providers: ['model'],
   store: ['model', 'sql'],
-  query: ['model', 'store/database', 'store/intraday-columns', 'sql'],
+  query: ['model', 'store/database', 'store/bar-columns', 'sql'],
   ingest: ['providers', 'model', 'store', 'query/coverage'],
   views: ['model'],
   http: ['query', 'views', 'model', ...HTTP_OF_STORE],

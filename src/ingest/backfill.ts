@@ -26,6 +26,7 @@ import { type IntradayItem, ingestIntraday } from './intraday.ts';
 import {
   type BackfillPlan,
   type GroupedTask,
+  type PlanInput,
   type PlannedInstrument,
   planBackfill,
   type RangeTask,
@@ -155,6 +156,12 @@ export async function planRequest(
   const latest = Math.max(published.day, liveDay ?? 0);
   const last = request.lastSession === undefined ? latest : toDay(request.lastSession);
   const nowMs = request.retryEmpty ? Number.MAX_SAFE_INTEGER : context.now();
+  // Splits and dividends come with the days.
+  const datasets = timeframe === '1d' ? ['1d', 'splits', 'dividends'] : [timeframe];
+  const coverage: PlanInput['coverage'] = {};
+  for (const dataset of datasets) {
+    coverage[dataset] = await selectCoverageRanges(sql, dataset, ids);
+  }
   const plan = planBackfill({
     timeframe,
     liveDay,
@@ -165,11 +172,7 @@ export async function planRequest(
     nowMs,
     publishedAt: published.publishedAt,
     isUnlimited: provider.requestsPerMinute === undefined,
-    coverage: {
-      [timeframe]: await selectCoverageRanges(sql, timeframe, ids),
-      splits: await selectCoverageRanges(sql, 'splits', ids),
-      dividends: await selectCoverageRanges(sql, 'dividends', ids),
-    },
+    coverage,
     entitledFrom: request.retryEmpty
       ? null
       : await selectEntitledFrom(sql, provider.name, context.now(), timeframe),
@@ -222,7 +225,7 @@ function idleReport(symbols: number, plan: BackfillPlan): BackfillReport {
 }
 
 /** The name under which runs of a timeframe are kept. The nightly one is of daily bars. */
-export function backfillJob(timeframe: '1d' | StoredIntraday): string {
+function backfillJob(timeframe: '1d' | StoredIntraday): string {
   return timeframe === '1d' ? 'backfill' : `backfill ${timeframe}`;
 }
 

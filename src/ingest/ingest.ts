@@ -1,7 +1,8 @@
 import { InputError } from '../errors.ts';
-import { type BarColumns, copyBar, makeBars, pickBars, type RejectedRow } from '../model/bar.ts';
+import { type BarColumns, copyBar, pickBars, type RejectedRow } from '../model/bar.ts';
 import { MEDIAN_SESSIONS, type QualityThresholds } from '../model/quality.ts';
 import { type Calendar, newYorkDay, toDate } from '../model/session.ts';
+import { isTradeCount, makeStoredBars, type StoredBars } from '../store/bar-columns.ts';
 import type { Sql, Transaction } from '../store/database.ts';
 import { insertEvents, type NewEvent } from '../store/events.ts';
 import {
@@ -13,7 +14,6 @@ import {
   notifyBars,
   type SessionSpan,
   type StatusChange,
-  type StoredBars,
   selectGapCauses,
   selectHeldBars,
   selectStoredBars,
@@ -286,13 +286,12 @@ function mergeBars(prepared: Prepared, stored: StoredBars | undefined, o: Ingest
     storedRow[size] = b <= a ? j++ : -1;
     size++;
   }
-  const bars = storedBars(size);
+  const bars = makeStoredBars(size);
   for (let row = 0; row < size; row++) {
     const source = freshRow[row];
     if (source >= 0) {
       copyBar(fresh, source, bars, row);
-      const count = fresh.tradeCount[source];
-      if (!Number.isInteger(count) || count > COUNT_MAX) bars.tradeCount[row] = Number.NaN;
+      if (!isTradeCount(fresh.tradeCount[source])) bars.tradeCount[row] = Number.NaN;
     }
     const old = storedRow[row];
     if (old < 0 || !stored) {
@@ -307,17 +306,6 @@ function mergeBars(prepared: Prepared, stored: StoredBars | undefined, o: Ingest
   }
   return { bars, storedRow, freshRow, from };
 }
-
-function storedBars(length: number): StoredBars {
-  return {
-    ...makeBars(length),
-    score: new Float64Array(length),
-    flags: new Int32Array(length),
-    isFinal: new Int32Array(length),
-  };
-}
-
-const COUNT_MAX = 2_147_483_647;
 
 /** Sorts merged rows into what to insert, change and leave, and adds up the counters. */
 function compare(

@@ -7,6 +7,12 @@ import {
   type StoredIntraday,
 } from '../model/intraday.ts';
 import { newYorkDay, toDate } from '../model/session.ts';
+import {
+  isTradeCount,
+  makeStoredIntraday,
+  type StoredIntradayBars,
+  sliceIntraday,
+} from '../store/bar-columns.ts';
 import type { Sql, Transaction } from '../store/database.ts';
 import { insertEvents, type NewEvent } from '../store/events.ts';
 import {
@@ -16,7 +22,6 @@ import {
   selectStoredIntraday,
   upsertChangedIntraday,
 } from '../store/intraday.ts';
-import { makeStoredIntraday, type StoredIntradayBars } from '../store/intraday-columns.ts';
 import {
   insertRejectedRows,
   notifyBars,
@@ -227,8 +232,6 @@ interface Merged {
   stored: readonly StoredIntradayBars[];
 }
 
-const COUNT_MAX = 2_147_483_647;
-
 /** Lays the arriving bars over the stored ones and scores them. */
 function mergeBars(
   { bars: fresh }: Prepared,
@@ -244,8 +247,7 @@ function mergeBars(
   let i = 0;
   const takeFresh = () => {
     copyIntradayBar(fresh, i, all, size);
-    const count = fresh.tradeCount[i];
-    if (!Number.isInteger(count) || count > COUNT_MAX) all.tradeCount[size] = Number.NaN;
+    if (!isTradeCount(fresh.tradeCount[i])) all.tradeCount[size] = Number.NaN;
     all.isFinal[size] = all.session[size] < options.settledBefore ? 1 : 0;
     isFresh[size] = 1;
     i++;
@@ -270,30 +272,10 @@ function mergeBars(
     }
   });
   for (; i < fresh.length; size++) takeFresh();
-  const bars = cut(all, size);
+  const bars = sliceIntraday(all, 0, size);
   const { calendar, thresholds, timeframe } = options;
   validateIntraday(bars, INTRADAY_MS[timeframe], calendar, thresholds, bars);
   return { bars, storedPart, storedRow, isFresh, stored };
-}
-
-/** The first `length` rows, in the same memory. */
-function cut(bars: StoredIntradayBars, length: number): StoredIntradayBars {
-  return {
-    length,
-    ts: bars.ts.subarray(0, length),
-    session: bars.session.subarray(0, length),
-    open: bars.open.subarray(0, length),
-    high: bars.high.subarray(0, length),
-    low: bars.low.subarray(0, length),
-    close: bars.close.subarray(0, length),
-    volume: bars.volume.subarray(0, length),
-    vwap: bars.vwap.subarray(0, length),
-    tradeCount: bars.tradeCount.subarray(0, length),
-    score: bars.score.subarray(0, length),
-    flags: bars.flags.subarray(0, length),
-    part: bars.part.subarray(0, length),
-    isFinal: bars.isFinal.subarray(0, length),
-  };
 }
 
 /** Sorts merged rows into what to insert, change and leave, and adds up the counters. */

@@ -163,7 +163,7 @@ function dueSessions(
  * Sessions in one request for bars below a day. The vendor counts minutes, also for hours, and
  * gives 50,000 of them at most: 04:00 to 20:00 are 960 a session, 48,000 in fifty.
  */
-export const INTRADAY_SESSIONS_MAX = 50;
+const INTRADAY_SESSIONS_MAX = 50;
 
 /** Requests that are never cut by the vendor's limit; newest first. */
 function chunkRanges(due: readonly Due[], calendar: Calendar): RangeTask[] {

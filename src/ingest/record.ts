@@ -2,6 +2,7 @@ import type { RejectedRow } from '../model/bar.ts';
 import { type CoverageRange, recordAnswer } from '../model/coverage.ts';
 import { FAILURE_FLAGS, FLAG, REVIEW_SCORE, VALIDATED_SCORE } from '../model/quality.ts';
 import { type Calendar, toDate } from '../model/session.ts';
+import type { StoredBars } from '../store/bar-columns.ts';
 import type { Transaction } from '../store/database.ts';
 import { EVENTS_EACH_MAX, type NewEvent } from '../store/events.ts';
 import {
@@ -19,21 +20,6 @@ export interface AskedRange {
   lastDay: number;
   /** Set when the provider refused the range. */
   refusal?: string;
-}
-
-/** Scored bars of any timeframe, as far as counters and events look at them. */
-export interface ScoredColumns {
-  session: Int32Array;
-  open: Float64Array;
-  high: Float64Array;
-  low: Float64Array;
-  close: Float64Array;
-  volume: Float64Array;
-  vwap: Float64Array;
-  tradeCount: Float64Array;
-  score: Float64Array;
-  flags: Int32Array;
-  isFinal: Int32Array;
 }
 
 export type CounterChange = Omit<StatusChange, 'isSynthetic'>;
@@ -56,7 +42,7 @@ export function emptyStatus(instrumentId: number): CounterChange {
 /** Counts a bar in (sign 1) or out (-1). */
 export function addToStatus(
   status: CounterChange,
-  bars: ScoredColumns,
+  bars: StoredBars,
   row: number,
   sign: 1 | -1,
 ): void {
@@ -189,7 +175,7 @@ export function barEvents(
   instrumentId: number,
   symbol: string,
   timeframe: string,
-  bars: ScoredColumns,
+  bars: StoredBars,
   rows: readonly number[],
   timeOf: (row: number) => string,
 ): NewEvent[] {

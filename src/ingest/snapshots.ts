@@ -2,7 +2,7 @@ import { errorMessage, InputError } from '../errors.ts';
 import { newYorkDay } from '../model/session.ts';
 import type { Snapshot } from '../model/snapshot.ts';
 import { type SnapshotAnswer, type Yahoo, yahooSymbol } from '../providers/yahoo.ts';
-import type { Database, Transaction } from '../store/database.ts';
+import { type Database, type Transaction, transact } from '../store/database.ts';
 import { insertEvents, type NewEvent } from '../store/events.ts';
 import {
   finishRun,
@@ -21,8 +21,7 @@ import {
   type WrittenSnapshot,
 } from '../store/snapshots.ts';
 import { type Instrument, selectInstruments, upsertSymbols } from '../store/symbols.ts';
-import { lockBars } from '../store/trades.ts';
-import { insertRejectedRows, notifyBars, selectHeldBars, upsertStatus } from '../store/upsert.ts';
+import { insertRejectedRows, lockHeld, notifyBars, upsertStatus } from '../store/upsert.ts';
 import type { Log } from '../telemetry.ts';
 import { refuseMixing } from './ingest.ts';
 import { emptyStatus } from './record.ts';
@@ -58,7 +57,7 @@ export interface SnapshotReport extends RunCounts {
 }
 
 /** Name of the job in `job_runs`, and of the lock that keeps collectors apart. */
-export const QUOTES_JOB = 'quotes';
+const QUOTES_JOB = 'quotes';
 /** After the close: when a quote that is delayed by a quarter of an hour shows it. */
 export const LAST_QUOTES_DELAY_MS = 20 * 60_000;
 /** An exchange's clock may be this much ahead of ours. */
@@ -256,8 +255,7 @@ async function storeAnswer(
     else rejected.push({ symbol: spelling, reason, raw: JSON.stringify(snapshot.meta) });
   }
   const origin = { provider: yahoo.name, receivedAt };
-  const { rows, written, mixed } = await database.write.begin(async (transaction) => {
-    const tx = transaction as unknown as Transaction;
+  const { rows, written, mixed } = await transact(database.write, async (tx) => {
     const checked = await checkMixing(tx, candidates);
     const written = await upsertSnapshots(tx, checked.rows, origin);
     await recordRows(tx, checked.rows, written, yahoo.name);
@@ -302,12 +300,7 @@ function snapshotProblem({ ts }: Snapshot, receivedAt: number): string | null {
 /** Leaves out instruments whose data is made up. */
 async function checkMixing(tx: Transaction, candidates: readonly Candidate[]) {
   const ids = candidates.map(({ instrumentId }) => instrumentId);
-  let held = await selectHeldBars(tx, ids, 'snapshot');
-  if (ids.some((id) => (held.get(id)?.records ?? 0) === 0)) {
-    // The first real data of an instrument: nobody may begin to make some up meanwhile.
-    await lockBars(tx);
-    held = await selectHeldBars(tx, ids, 'snapshot');
-  }
+  const held = await lockHeld(tx, ids, 'snapshot');
   const mixed: SnapshotReport['failures'] = [];
   const rows = candidates.filter(({ symbol, instrumentId }) => {
     try {

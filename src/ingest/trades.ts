@@ -6,7 +6,6 @@ import type { Sql, Transaction } from '../store/database.ts';
 import { EVENTS_EACH_MAX, insertEvents, type NewEvent } from '../store/events.ts';
 import {
   insertTrades,
-  lockBars,
   type MergeCount,
   selectHeldSpans,
   type TradePick,
@@ -17,9 +16,9 @@ import {
 } from '../store/trades.ts';
 import {
   insertRejectedRows,
+  lockHeld,
   notifyBars,
   type StatusChange,
-  selectHeldBars,
   upsertStatus,
 } from '../store/upsert.ts';
 import { type IngestCount, refuseMixing } from './ingest.ts';
@@ -116,11 +115,7 @@ async function checkMixing(
 ): Promise<void> {
   const arriving = prepared.filter(({ rows }) => rows.length > 0).map(({ item }) => item);
   const ids = arriving.map(({ instrumentId }) => instrumentId);
-  let held = await selectHeldBars(tx, ids, 'trade');
-  if (ids.some((id) => (held.get(id)?.records ?? 0) === 0)) {
-    await lockBars(tx);
-    held = await selectHeldBars(tx, ids, 'trade');
-  }
+  const held = await lockHeld(tx, ids, 'trade');
   for (const { instrumentId, symbol } of arriving) {
     refuseMixing(symbol, held.get(instrumentId), isSynthetic);
   }

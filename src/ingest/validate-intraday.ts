@@ -7,7 +7,7 @@ import {
   type QualityThresholds,
 } from '../model/quality.ts';
 import type { Calendar } from '../model/session.ts';
-import { PART, sessionHours } from '../model/session-part.ts';
+import { PART, partFinder } from '../model/session-part.ts';
 import { cachedScore, failureFlags, isBeyond, VolumeWindow } from './validate.ts';
 
 export interface IntradayScores {
@@ -68,16 +68,4 @@ export function validateIntraday(
     out.flags[i] = flags;
     out.score[i] = cachedScore(flags);
   }
-}
-
-/** Tells the part of a day that a bar belongs to by the instant it begins. */
-function partFinder(calendar: Calendar, day: number, barMs: number): (ts: number) => number {
-  const isKnown = day >= calendar.firstDay && day <= calendar.lastDay;
-  if (!isKnown || !calendar.isSession(day)) return () => PART.closed;
-  const { preMarketMs, openMs, closeMs, endMs } = sessionHours(calendar, day);
-  return (ts) => {
-    if (ts + barMs <= preMarketMs || ts >= endMs) return PART.closed;
-    if (ts + barMs <= openMs) return PART.preMarket;
-    return ts < closeMs ? PART.regular : PART.afterHours;
-  };
 }

@@ -35,14 +35,22 @@ export function sessionHours(calendar: Calendar, day: number): SessionHours {
   };
 }
 
+/**
+ * Tells the part (PART) of a day that what begins at an instant belongs to. With a length, for bars
+ * that were cut on the clock: one that overlaps the next part's beginning belongs to it.
+ */
+export function partFinder(calendar: Calendar, day: number, lengthMs = 1): (ms: number) => number {
+  const isKnown = day >= calendar.firstDay && day <= calendar.lastDay;
+  if (!isKnown || !calendar.isSession(day)) return () => PART.closed;
+  const { preMarketMs, openMs, closeMs, endMs } = sessionHours(calendar, day);
+  return (ms) => {
+    if (ms + lengthMs <= preMarketMs || ms >= endMs) return PART.closed;
+    if (ms + lengthMs <= openMs) return PART.preMarket;
+    return ms < closeMs ? PART.regular : PART.afterHours;
+  };
+}
+
 /** Which part of its day an instant belongs to. */
 export function partAt(calendar: Calendar, ms: number): SessionPart {
-  const day = newYorkDay(ms);
-  if (day < calendar.firstDay || day > calendar.lastDay || !calendar.isSession(day)) {
-    return 'closed';
-  }
-  const { preMarketMs, openMs, closeMs, endMs } = sessionHours(calendar, day);
-  if (ms < preMarketMs || ms >= endMs) return 'closed';
-  if (ms < openMs) return 'pre_market';
-  return ms < closeMs ? 'regular' : 'after_hours';
+  return SESSION_PARTS[partFinder(calendar, newYorkDay(ms))(ms)];
 }

@@ -7,7 +7,7 @@ import { InputError } from '../errors.ts';
 /** As much of a rejected row is kept. */
 export const RAW_LENGTH_MAX = 1_000;
 /** A row that is longer is none. */
-export const LINE_LENGTH_MAX = 65_536;
+const LINE_LENGTH_MAX = 65_536;
 
 // ----------------------------------------------------------------------------- text
 
@@ -103,7 +103,7 @@ export class RowSplitter {
 }
 
 /** Whether a line break after this is part of a cell. */
-export function isInsideQuotes(line: string): boolean {
+function isInsideQuotes(line: string): boolean {
   let quotes = 0;
   for (let at = line.indexOf('"'); at >= 0; at = line.indexOf('"', at + 1)) quotes++;
   return quotes % 2 === 1;

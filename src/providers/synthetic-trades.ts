@@ -25,7 +25,7 @@ export interface TradeWalk {
 }
 
 /** How far a trade may be from the one before it: 2 %, less what rounding could add to it. */
-export const STEP_MAX = 0.0199;
+const STEP_MAX = 0.0199;
 /** Trades of a symbol in one round. */
 export const TRADES_MAX = 8;
 /** USD. Below it a step would be no more than a few of the ticks that there are. */

@@ -3,7 +3,6 @@ import { flagNames, qualityReason, VALIDATED_SCORE } from '../model/quality.ts';
 import { type IntradayRollUp, rollUpIntraday } from '../model/rollup.ts';
 import { type Calendar, newYorkDay, newYorkInstant, toDate, toDay } from '../model/session.ts';
 import { SESSION_PARTS } from '../model/session-part.ts';
-import type { Sql } from '../store/database.ts';
 import {
   decodeIntraday,
   INTRADAY_TABLES,
@@ -11,8 +10,10 @@ import {
   intradayColumns,
   makeStoredIntraday,
   type StoredIntradayBars,
-} from '../store/intraday-columns.ts';
-import type { BarsAnswer, CacheStats } from './bars.ts';
+  sliceIntraday,
+} from '../store/bar-columns.ts';
+import type { Sql } from '../store/database.ts';
+import type { BarsAnswer } from './bars.ts';
 import { hasGap, hasVolumeAnomaly } from './block.ts';
 import { ByteLru } from './lru.ts';
 import type { ResolvedSymbol } from './symbols.ts';
@@ -37,7 +38,7 @@ export interface IntradayQuery {
 }
 
 /** Bars in one answer; a year of 1m bars in regular hours are 98,000. */
-export const INTRADAY_BARS_MAX = 250_000;
+const INTRADAY_BARS_MAX = 250_000;
 
 /** A question that this instrument's data cannot answer; the message says what can. */
 export class UnanswerableError extends Error {
@@ -74,8 +75,6 @@ export class IntradayReader {
   readonly #kept = new Map<number, { months: Set<string>; answers: Set<string> }>();
   readonly #asked = new Set<string>();
   #generation = 0;
-  #hits = 0;
-  #misses = 0;
   isTrusted = false;
 
   constructor(
@@ -85,15 +84,6 @@ export class IntradayReader {
   ) {
     this.#answers = new ByteLru(cacheBytes * ANSWER_SHARE);
     this.#months = new ByteLru(cacheBytes * (1 - ANSWER_SHARE));
-  }
-
-  stats(): CacheStats {
-    return {
-      blocks: this.#months.size,
-      bytes: this.#months.bytes + this.#answers.bytes,
-      hits: this.#hits,
-      misses: this.#misses,
-    };
   }
 
   /** Forgets instruments whose bars changed. */
@@ -118,9 +108,7 @@ export class IntradayReader {
   /** The answer to a query when it is in memory as it is. */
   recall(symbol: ResolvedSymbol, query: IntradayQuery): BarsAnswer | undefined {
     if (!this.isTrusted) return undefined;
-    const known = this.#answers.get(describeQuery(symbol, query));
-    if (known) this.#hits++;
-    return known;
+    return this.#answers.get(describeQuery(symbol, query));
   }
 
   /**
@@ -130,7 +118,6 @@ export class IntradayReader {
   async select(symbol: ResolvedSymbol, query: IntradayQuery): Promise<BarsAnswer> {
     const known = this.recall(symbol, query);
     if (known) return known;
-    this.#misses++;
     const generation = this.#generation;
     const answer = await this.#make(symbol, query);
     if (!this.isTrusted || generation !== this.#generation) return answer;
@@ -284,23 +271,7 @@ function sliceDays(
   while (first < end && bars.session[first] < firstDay) first++;
   while (end > first && bars.session[end - 1] > lastDay) end--;
   if (first === 0 && end === bars.length) return bars;
-  const part = <T extends Float64Array | Int32Array>(column: T) => column.subarray(first, end) as T;
-  return {
-    length: end - first,
-    ts: part(bars.ts),
-    session: part(bars.session),
-    open: part(bars.open),
-    high: part(bars.high),
-    low: part(bars.low),
-    close: part(bars.close),
-    volume: part(bars.volume),
-    vwap: part(bars.vwap),
-    tradeCount: part(bars.tradeCount),
-    score: part(bars.score),
-    flags: part(bars.flags),
-    part: part(bars.part),
-    isFinal: part(bars.isFinal),
-  };
+  return sliceIntraday(bars, first, end);
 }
 
 /** Rows whose score is high enough, as new columns; the same ones when all are. */

@@ -1,4 +1,7 @@
+import type { StoredIntraday } from '../model/intraday.ts';
+import { REVIEW_SCORE } from '../model/quality.ts';
 import { type Calendar, newYorkInstant, toDay } from '../model/session.ts';
+import { INTRADAY_TABLES } from '../store/bar-columns.ts';
 import type { AnySql } from '../store/database.ts';
 
 /** What a price is from. Of two of the same instant the one that stands first here is meant. */
@@ -96,6 +99,13 @@ function sessionEndMs(calendar: Calendar, day: number): number {
 function selectLatestOfEach(sql: AnySql, instrumentId: number, since: Date): Promise<PriceRow[]> {
   const ofInstrument = `instrument_id = ${Math.trunc(instrumentId)}`;
   const recent = `${ofInstrument} and ts >= '${since.toISOString()}'`;
+  const bar = (timeframe: StoredIntraday, length: string) => `
+      (select 'bar', '${timeframe}', null,
+              (extract(epoch from least(ts + interval '${length}', ts_received)) * 1000000)::bigint,
+              close, volume, provider
+       from ${INTRADAY_TABLES[timeframe]}
+       where ${recent} and score >= ${REVIEW_SCORE}
+       order by ts desc limit 1)`;
   return sql.unsafe<PriceRow[]>(`
     select p.*, p.provider = 'synthetic' or coalesce(s.is_synthetic, false) as synthetic
     from (
@@ -106,19 +116,9 @@ function selectLatestOfEach(sql: AnySql, instrumentId: number, since: Date): Pro
        where updates & 1 <> 0
        order by ts desc, sequence desc limit 1)
       union all
-      (select 'bar', '1m', null,
-              (extract(epoch from least(ts + interval '1 minute', ts_received)) * 1000000)::bigint,
-              close, volume, provider
-       from bars_1m
-       where ${recent} and score >= 0.5
-       order by ts desc limit 1)
+      ${bar('1m', '1 minute')}
       union all
-      (select 'bar', '1h', null,
-              (extract(epoch from least(ts + interval '1 hour', ts_received)) * 1000000)::bigint,
-              close, volume, provider
-       from bars_1h
-       where ${recent} and score >= 0.5
-       order by ts desc limit 1)
+      ${bar('1h', '1 hour')}
       union all
       (select 'snapshot', 'snapshot', null, (extract(epoch from ts) * 1000000)::bigint,
               price, volume, provider
@@ -127,7 +127,7 @@ function selectLatestOfEach(sql: AnySql, instrumentId: number, since: Date): Pro
       union all
       (select 'daily_bar', '1d', session, (extract(epoch from ts_received) * 1000000)::bigint,
               close, volume, provider
-       from bars_1d where ${ofInstrument} and score >= 0.5
+       from bars_1d where ${ofInstrument} and score >= ${REVIEW_SCORE}
        order by session desc limit 1)) p
     left join instrument_status s
       on s.${ofInstrument} and s.timeframe = p.timeframe`);

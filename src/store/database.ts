@@ -177,6 +177,31 @@ export function toTimestamp(sql: AnySql, micros: number) {
   return (sql as Sql)`to_timestamp(${micros / 1_000_000}::float8)`;
 }
 
+/** What only one transaction at a time does, on a database. */
+export type LockName = 'ingest' | 'trades' | 'symbols' | 'events';
+
+/** Waits for a lock; it is held until the transaction ends. */
+export async function lockTransaction(tx: Transaction, name: LockName): Promise<void> {
+  await tx`select pg_advisory_xact_lock(hashtext('marketd'), hashtext(${name}))`;
+}
+
+/** Runs `body` in a transaction, on a pool that may have some. */
+export async function transact<T>(write: Sql, body: (tx: Transaction) => Promise<T>): Promise<T> {
+  return (await write.begin((tx) => body(tx as unknown as Transaction))) as T;
+}
+
+/** Runs `body` in a transaction that holds a lock from its beginning. */
+export function transactLocked<T>(
+  write: Sql,
+  name: LockName,
+  body: (tx: Transaction) => Promise<T>,
+): Promise<T> {
+  return transact(write, async (tx) => {
+    await lockTransaction(tx, name);
+    return body(tx);
+  });
+}
+
 interface CopyQuery {
   writable(): Promise<import('node:stream').Writable>;
   reject: (error: unknown) => void;

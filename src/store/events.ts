@@ -1,6 +1,6 @@
 import { errorMessage } from '../errors.ts';
 import type { Log } from '../telemetry.ts';
-import type { AnySql, Sql, Transaction } from './database.ts';
+import { type AnySql, lockTransaction, type Sql, type Transaction } from './database.ts';
 
 /** One thing of the live stream: a trade, bar or snapshot, or a batch too large to spell out. */
 export interface NewEvent {
@@ -24,7 +24,7 @@ export const EVENTS_EACH_MAX = 20;
  */
 export async function insertEvents(tx: Transaction, events: readonly NewEvent[]): Promise<void> {
   if (events.length === 0) return;
-  await tx`select pg_advisory_xact_lock(hashtext('marketd'), hashtext('events'))`;
+  await lockTransaction(tx, 'events');
   await tx`
     with numbered as (
       insert into events (event_id, instrument_id, kind, symbol, data, ts_committed)

@@ -1,14 +1,14 @@
 import type { StoredIntraday } from '../model/intraday.ts';
 import { newYorkInstant, toDate } from '../model/session.ts';
-import { BinaryCopy, copyIn, PG_EPOCH_DAY, type Transaction } from './database.ts';
 import {
   decodeIntraday,
   INTRADAY_TABLES,
   type IntradayColumnBytes,
   intradayColumns,
   type StoredIntradayBars,
-} from './intraday-columns.ts';
-import type { Origin, SessionSpan } from './upsert.ts';
+} from './bar-columns.ts';
+import { BinaryCopy, copyIn, PG_EPOCH_DAY, type Transaction } from './database.ts';
+import { allowDecompression, type Origin, type SessionSpan } from './upsert.ts';
 
 /** One row to write. */
 export interface IntradayRow {
@@ -135,10 +135,8 @@ async function updateFromStaged(
   timeframe: StoredIntraday,
   rows: readonly ChangedIntraday[],
 ): Promise<void> {
-  // As in upsert.ts: compressed rows may be unpacked, and constants keep out whole chunks.
-  await tx`
-    select set_config(name, '0', true) from pg_settings
-    where name = 'timescaledb.max_tuples_decompressed_per_dml_transaction'`;
+  await allowDecompression(tx);
+  // As in upsert.ts: said once more as constants, they keep out whole chunks.
   const table = tx(INTRADAY_TABLES[timeframe]);
   const ids = [...new Set(rows.map((row) => row.instrumentId))];
   const instants = rows.map(({ bars, row }) => bars.ts[row]);

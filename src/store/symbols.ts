@@ -1,5 +1,5 @@
 import { InputError } from '../errors.ts';
-import type { AnySql, Sql, Transaction } from './database.ts';
+import { type AnySql, type Sql, transactLocked } from './database.ts';
 
 export interface Instrument {
   instrumentId: number;
@@ -100,9 +100,7 @@ export async function upsertSymbols(
 ): Promise<string[]> {
   const unique = [...new Set(symbols.map((symbol) => checkSymbol(symbol)))];
   if (unique.length === 0) return [];
-  const added = await write.begin(async (transaction) => {
-    const tx = transaction as unknown as Transaction;
-    await tx`select pg_advisory_xact_lock(hashtext('marketd'), hashtext('symbols'))`;
+  return transactLocked(write, 'symbols', async (tx) => {
     const returning = await tx<{ symbol: string }[]>`
       update instruments i set is_tracked = true
       from symbol_ranges r
@@ -127,7 +125,6 @@ export async function upsertSymbols(
     await tx`select pg_notify('marketd', 'symbols')`;
     return [...returning.map((row) => row.symbol), ...fresh];
   });
-  return added as string[];
 }
 
 /**

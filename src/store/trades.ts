@@ -1,5 +1,12 @@
 import type { TradeColumns } from '../model/trade.ts';
-import { BinaryCopy, copyIn, type Sql, type Transaction, toTimestamp } from './database.ts';
+import {
+  BinaryCopy,
+  copyIn,
+  type Sql,
+  type Transaction,
+  toTimestamp,
+  transactLocked,
+} from './database.ts';
 import type { Origin } from './upsert.ts';
 
 /** Some trades of one instrument. */
@@ -23,25 +30,8 @@ export interface TradeSpan {
  * of, and it is held for a quarter of a second. What is stored of the batch's spans can then be
  * told before it is sent, which makes COPY straight into the table safe.
  */
-export async function withTradesLock<T>(
-  write: Sql,
-  body: (tx: Transaction) => Promise<T>,
-): Promise<T> {
-  const result = await write.begin(async (transaction) => {
-    const tx = transaction as unknown as Transaction;
-    await tx`select pg_advisory_xact_lock(hashtext('marketd'), hashtext('trades'))`;
-    return body(tx);
-  });
-  return result as T;
-}
-
-/**
- * Waits for whoever writes bars, and keeps others from it until the commit. For the first trades
- * of an instrument only: from then on its status says what it holds, and who comes with the other
- * kind (real, made up) reads it.
- */
-export async function lockBars(tx: Transaction): Promise<void> {
-  await tx`select pg_advisory_xact_lock(hashtext('marketd'), hashtext('ingest'))`;
+export function withTradesLock<T>(write: Sql, body: (tx: Transaction) => Promise<T>): Promise<T> {
+  return transactLocked(write, 'trades', body);
 }
 
 /** The first and last stored instants within each span; a span without trades is not in the map. */

@@ -1,24 +1,22 @@
-import type { BarColumns, RejectedRow } from '../model/bar.ts';
+import type { RejectedRow } from '../model/bar.ts';
 import type { CorporateAction } from '../model/corporate-action.ts';
 import type { CoverageRange, CoverageState } from '../model/coverage.ts';
 import { toDate, toDay } from '../model/session.ts';
 import {
+  type BarColumnBytes,
+  barColumns,
+  decodeStoredBars,
+  type StoredBars,
+} from './bar-columns.ts';
+import {
   BinaryCopy,
   copyIn,
-  decodeFloats,
-  decodeIntegers,
+  lockTransaction,
   PG_EPOCH_DAY,
   type Sql,
   type Transaction,
+  transactLocked,
 } from './database.ts';
-
-/** Daily bars of one instrument as stored: ascending, unique, with score and flags. */
-export interface StoredBars extends BarColumns {
-  score: Float64Array;
-  flags: Int32Array;
-  /** 1 where the bar is final. */
-  isFinal: Int32Array;
-}
 
 /** One row to write. */
 export interface BarRow {
@@ -39,16 +37,8 @@ export interface Origin {
  * change before it commits, so differences are found in the process and unchanged rows are never
  * sent. Bulk loads are short and bound by the database's one core: taking turns costs nothing.
  */
-export async function withIngestLock<T>(
-  write: Sql,
-  body: (tx: Transaction) => Promise<T>,
-): Promise<T> {
-  const result = await write.begin(async (transaction) => {
-    const tx = transaction as unknown as Transaction;
-    await tx`select pg_advisory_xact_lock(hashtext('marketd'), hashtext('ingest'))`;
-    return body(tx);
-  });
-  return result as T;
+export function withIngestLock<T>(write: Sql, body: (tx: Transaction) => Promise<T>): Promise<T> {
+  return transactLocked(write, 'ingest', body);
 }
 
 export interface SessionSpan {
@@ -58,20 +48,6 @@ export interface SessionSpan {
   lastDay: number;
 }
 
-interface ColumnBytes {
-  session: Uint8Array;
-  open: Uint8Array;
-  high: Uint8Array;
-  low: Uint8Array;
-  close: Uint8Array;
-  volume: Uint8Array;
-  vwap: Uint8Array;
-  trade_count: Uint8Array;
-  score: Uint8Array;
-  flags: Uint8Array;
-  is_final: Uint8Array;
-}
-
 /** Stored bars of many instruments as columns; an instrument without any is not in the map. */
 export async function selectStoredBars(
   tx: Transaction,
@@ -79,47 +55,19 @@ export async function selectStoredBars(
 ): Promise<Map<number, StoredBars>> {
   const found = new Map<number, StoredBars>();
   if (spans.length === 0) return found;
-  const rows = await tx<({ instrument_id: number } & ColumnBytes)[]>`
+  const rows = await tx<({ instrument_id: number } & BarColumnBytes)[]>`
     select r.id as instrument_id, b.*
     from unnest(${spans.map((s) => s.instrumentId)}::int[],
                 ${spans.map((s) => toDate(s.firstDay))}::date[],
                 ${spans.map((s) => toDate(s.lastDay))}::date[]) as r(id, first, last)
     cross join lateral (
-      select string_agg(int4send(session - date '1970-01-01'), '') as session,
-             string_agg(float8send(open), '') as open,
-             string_agg(float8send(high), '') as high,
-             string_agg(float8send(low), '') as low,
-             string_agg(float8send(close), '') as close,
-             string_agg(float8send(volume), '') as volume,
-             string_agg(float8send(coalesce(vwap, 'NaN')), '') as vwap,
-             string_agg(float8send(coalesce(trade_count, 'NaN'::float8)), '') as trade_count,
-             string_agg(float8send(score), '') as score,
-             string_agg(int4send(flags), '') as flags,
-             string_agg(int4send(is_final::int), '') as is_final
+      select ${barColumns(tx)}
       from (select * from bars_1d
             where instrument_id = r.id and session between r.first and r.last
             order by session) ordered) b
     where b.session is not null`;
   for (const row of rows) found.set(row.instrument_id, decodeStoredBars(row));
   return found;
-}
-
-function decodeStoredBars(row: ColumnBytes): StoredBars {
-  const session = decodeIntegers(row.session);
-  return {
-    length: session.length,
-    session,
-    open: decodeFloats(row.open),
-    high: decodeFloats(row.high),
-    low: decodeFloats(row.low),
-    close: decodeFloats(row.close),
-    volume: decodeFloats(row.volume),
-    vwap: decodeFloats(row.vwap),
-    tradeCount: decodeFloats(row.trade_count),
-    score: decodeFloats(row.score),
-    flags: decodeIntegers(row.flags),
-    isFinal: decodeIntegers(row.is_final),
-  };
 }
 
 const BAR_COLUMNS =
@@ -201,11 +149,7 @@ export async function upsertChangedBars(
   const target = `staged_bars (is_revision, ${BAR_COLUMNS})`;
   await copyIn(tx, `copy ${target} from stdin (format binary)`, copy.chunks());
   if (rows.length > 500) await tx`analyze staged_bars`;
-  // Compressed rows must be unpacked to be changed. A setting of TimescaleDB's limits how many, to
-  // spare those who did not mean it; it is named by its row, so other editions do not mind.
-  await tx`
-    select set_config(name, '0', true) from pg_settings
-    where name = 'timescaledb.max_tuples_decompressed_per_dml_transaction'`;
+  await allowDecompression(tx);
   // Said once more as constants: they keep out chunks, and segments of compressed ones.
   const ids = [...new Set(rows.map((row) => row.instrumentId))];
   const days = rows.map(({ bars, row }) => bars.session[row]);
@@ -235,6 +179,16 @@ export async function upsertChangedBars(
   if (updated !== rows.length) {
     throw new Error(`${rows.length} bars were to be changed and ${updated} were there`);
   }
+}
+
+/**
+ * Compressed rows must be unpacked to be changed. A setting of TimescaleDB's limits how many, to
+ * spare those who did not mean it; it is named by its row, so other editions do not mind.
+ */
+export async function allowDecompression(tx: Transaction): Promise<void> {
+  await tx`
+    select set_config(name, '0', true) from pg_settings
+    where name = 'timescaledb.max_tuples_decompressed_per_dml_transaction'`;
 }
 
 /** How an ingest changed an instrument's counters. */
@@ -319,6 +273,22 @@ export async function selectHeldBars(
   return new Map(
     rows.map((row) => [row.id, { records: row.records, isSynthetic: row.is_synthetic }]),
   );
+}
+
+/**
+ * The same for who stores what is not bars. For the first rows of an instrument it waits for
+ * whoever writes bars, and keeps others from it until the commit: nobody may begin with the other
+ * kind (real, made up) meanwhile. From then on the instrument's status says what it holds.
+ */
+export async function lockHeld(
+  tx: Transaction,
+  instrumentIds: readonly number[],
+  timeframe: 'trade' | 'snapshot',
+): Promise<Map<number, Held>> {
+  const held = await selectHeldBars(tx, instrumentIds, timeframe);
+  if (instrumentIds.every((id) => (held.get(id)?.records ?? 0) > 0)) return held;
+  await lockTransaction(tx, 'ingest');
+  return selectHeldBars(tx, instrumentIds, timeframe);
 }
 
 /** Tells every process whose bars (trades, snapshots) changed, when the transaction commits. */

@@ -59,12 +59,7 @@ describeEditions('the JSON API', (database) => {
     await server?.stop();
   });
 
-  const json = async <T>(path: string): Promise<T> => {
-    const response = await server.get(path);
-    expect([path, response.status]).toEqual([path, 200]);
-    expect(response.headers.get('content-type')).toStartWith('application/json');
-    return (await response.json()) as T;
-  };
+  const json = <T>(path: string): Promise<T> => server.json(path);
   const historical = (symbol: string, query: string) => json<Historical>(bars(symbol, query));
 
   describe('links, health and status', () => {

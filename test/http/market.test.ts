@@ -62,12 +62,7 @@ describeEditions('market hours', (database) => {
     await server?.stop();
   });
 
-  const json = async <T>(path: string): Promise<T> => {
-    const response = await server.get(path);
-    expect([path, response.status]).toEqual([path, 200]);
-    expect(response.headers.get('content-type')).toStartWith('application/json');
-    return (await response.json()) as T;
-  };
+  const json = <T>(path: string): Promise<T> => server.json(path);
 
   describe('GET /api/v1/market/status', () => {
     test('on a short day, with every field', async () => {

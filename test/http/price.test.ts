@@ -52,12 +52,7 @@ describeEditions('prices and instruments', (database) => {
     await server?.stop();
   });
 
-  const json = async <T>(path: string): Promise<T> => {
-    const response = await server.get(path);
-    expect([path, response.status]).toEqual([path, 200]);
-    expect(response.headers.get('content-type')).toStartWith('application/json');
-    return (await response.json()) as T;
-  };
+  const json = <T>(path: string): Promise<T> => server.json(path);
 
   describe('GET /price/latest', () => {
     test('has the fields of the contract, first and in its order, and what was added', async () => {

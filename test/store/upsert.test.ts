@@ -2,11 +2,11 @@ import { describe, expect, test } from 'bun:test';
 import type { CorporateAction, Dividend, Split } from '../../src/model/corporate-action.ts';
 import type { CoverageRange } from '../../src/model/coverage.ts';
 import { toDate, toDay } from '../../src/model/session.ts';
+import type { StoredBars } from '../../src/store/bar-columns.ts';
 import { openPool, type Sql } from '../../src/store/database.ts';
 import {
   insertBars,
   insertRejectedRows,
-  type StoredBars,
   selectCoverageRanges,
   selectGapCauses,
   selectStoredBars,
