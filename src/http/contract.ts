@@ -15,7 +15,13 @@ const ErrorSchema = t.Object({
   request_id: t.String(),
 });
 
-const ERRORS: Record<number, { description: string; code: string; message: string }> = {
+interface ErrorAnswer {
+  description: string;
+  code: string;
+  message: string;
+}
+
+const ERRORS: Record<number, ErrorAnswer> = {
   404: {
     description: 'The symbol is not known',
     code: 'unknown_symbol',
@@ -44,16 +50,20 @@ export function json(description: string, schema: unknown, example: Example) {
   return { description, content: { 'application/json': { schema, example } } };
 }
 
-/** The responses of a route for the document: what it answers, and the errors it can give. */
+/**
+ * The responses of a route for the document: what it answers, and the errors it can give.
+ * @param own errors that mean something else on this route than on most, or are only its own.
+ */
 export function responses(
   description: string,
   schema: unknown,
   example: Example,
   errors: number[],
+  own: Record<number, ErrorAnswer> = {},
 ) {
   const all: Record<string, unknown> = { 200: json(description, schema, example) };
   for (const status of errors) {
-    const { code, message, description: what } = ERRORS[status];
+    const { code, message, description: what } = own[status] ?? ERRORS[status];
     const body = { error: { code, message }, request_id: '0b7c1f9e-2f2a-4a54-9f0e-1c9a7a1d2b3c' };
     all[status] = json(what, ErrorSchema, body);
   }
@@ -286,7 +296,20 @@ const HistoricalSchema = t.Object({
   timeframe: t.String(),
   start_date: t.String({ format: 'date' }),
   end_date: t.String({ format: 'date' }),
-  adjustment: t.String({ description: 'raw: prices as traded' }),
+  adjustment: t.String({ description: 'raw (prices as traded), split or all' }),
+  dividend_method: t.Optional(t.String({ description: 'With adjustment=all' })),
+  adjust_asof: t.Optional(
+    t.String({ format: 'date', description: 'The last ex-date that may have been applied' }),
+  ),
+  adjustments: t.Optional(
+    t.Integer({ description: 'Ex-dates whose splits and dividends were applied' }),
+  ),
+  adjustments_skipped: t.Optional(
+    t.Array(t.Object({ ex_date: t.String(), kind: t.String(), reason: t.String() }), {
+      description: 'Dividends that could not be applied, and why',
+    }),
+  ),
+  known_at: t.Optional(t.String({ format: 'date-time', description: 'As it was stored then' })),
   providers: t.Array(t.String()),
   synthetic: t.Boolean({ description: 'True when the bars are made up (demo data)' }),
   derived: t.Boolean({ description: 'True when a daily bar is made of minutes' }),
@@ -299,7 +322,7 @@ const HistoricalSchema = t.Object({
   count: t.Integer(),
   data: t.Array(BarSchema),
   excluded: t.Object({
-    count: t.Integer({ description: 'Bars left out for their score' }),
+    count: t.Integer({ description: 'Bars left out: their score, or their time is not over' }),
     bars: t.Array(
       t.Object({
         date: t.String({ format: 'date' }),
@@ -308,6 +331,23 @@ const HistoricalSchema = t.Object({
         reason: t.String(),
       }),
       { description: 'The first hundred of them' },
+    ),
+  }),
+  absent: t.Object({
+    count: t.Integer({ description: 'Sessions of the range that have no bar' }),
+    ranges: t.Array(
+      t.Object({
+        start: t.String({ format: 'date' }),
+        end: t.String({ format: 'date', description: 'inclusive' }),
+        state: t.String({
+          description:
+            'missing, vendor_empty, not_entitled, before_listing, after_delisting, closed or ' +
+            'unfetched',
+        }),
+        sessions: t.Integer(),
+        message: t.String(),
+      }),
+      { description: 'The first hundred runs of them, and why' },
     ),
   }),
   reason: t.Optional(t.String({ description: 'Why the answer is empty' })),
@@ -346,6 +386,7 @@ const HISTORICAL_EXAMPLE = {
   count: 1,
   data: [BAR_EXAMPLE],
   excluded: { count: 0, bars: [] },
+  absent: { count: 0, ranges: [] },
 };
 
 const CSV_EXAMPLE = `\
@@ -411,7 +452,48 @@ export const historical = {
         meaning: 'number',
       }),
     ),
-    adjustment: t.Optional(t.String({ description: 'raw', default: 'raw' })),
+    adjustment: t.Optional(
+      t.String({
+        description:
+          'raw (default: as traded), split (prices and volume in today’s shares) or all (splits ' +
+          'and dividends: the return of a holder who reinvests)',
+        examples: ['raw'],
+      }),
+    ),
+    adjust_asof: t.Optional(
+      t.String({
+        description:
+          'a date: only splits and dividends with an ex-date up to then are known (default today)',
+      }),
+    ),
+    dividend_method: t.Optional(
+      t.String({
+        description:
+          'with adjustment=all: previous_close (default: times 1 - cash / close before the ' +
+          'ex-date, as Yahoo and Lean do) or ex_close (times close / (close + cash) of the ' +
+          'ex-date, as Alpha Vantage does: the holder reinvests at that close)',
+      }),
+    ),
+    known_at: t.Optional(
+      t.String({
+        description:
+          'an instant with its zone, or a date (its end in New York): the answer as it was then, ' +
+          'splits and dividends included',
+      }),
+    ),
+    asof: t.Optional(
+      t.String({
+        description:
+          'a date: the symbol means the instrument that had it that day (default: the last day ' +
+          'that is asked for)',
+      }),
+    ),
+    include_partial: t.Optional(
+      t.String({
+        description: 'true or false (default false): also bars whose time is not over',
+        meaning: 'boolean',
+      }),
+    ),
     format: t.Optional(t.String({ description: 'json or csv', default: 'json' })),
   }),
   detail: {
@@ -424,8 +506,11 @@ export const historical = {
       'week or month is made of the sessions asked for only. Below a day bars are made of stored ' +
       'minutes (or hours), are told by when they begin, and are whole whatever the range. A ' +
       'daily bar is the one of the provider; only where it gave none and minutes are held is it ' +
-      'made of them, and says `derived`. In CSV the header X-Excluded-Count ' +
-      'counts what is left out.',
+      'made of them, and says `derived`. A bar whose time is not over is left out unless ' +
+      'include_partial=true. `absent` says which sessions of the range have no bar and why. The ' +
+      'symbol means whoever has it on the last day of the range, or on `asof`; the history ' +
+      'follows that instrument through its renames. In CSV the headers X-Excluded-Count and ' +
+      'X-Absent-Count count what is left out and what is not there.',
     operationId: 'getHistorical',
     responses: withCsv(
       responses('Bars, ascending', HistoricalSchema, HISTORICAL_EXAMPLE, [404, 422, 500, 503]),

@@ -1,4 +1,5 @@
 import { InputError } from '../errors.ts';
+import { ADJUSTMENTS, DIVIDEND_METHODS } from '../model/adjustment.ts';
 import { VALIDATED_SCORE } from '../model/quality.ts';
 import { newYorkDay, newYorkInstant, toDate } from '../model/session.ts';
 import { describeTimeframes, parseTimeframe, type Timeframe } from '../model/timeframe.ts';
@@ -6,13 +7,16 @@ import type { BarsAnswer, BarsQuery } from '../query/bars.ts';
 import { selectAbsence } from '../query/coverage.ts';
 import { type IntradayQuery, UnanswerableError } from '../query/intraday.ts';
 import type { ResolvedSymbol } from '../query/symbols.ts';
+import { type BarsView, makeView, type ViewRequest } from '../query/view.ts';
 import { type Recall, sendAnswer } from './answer.ts';
 import type { AppContext } from './app.ts';
 import { findSymbol } from './find-symbol.ts';
 import {
   type Moment,
   parseChoice,
+  parseDate,
   parseFlag,
+  parseKnownAt,
   parseMoment,
   parseScore,
   refuseRepeated,
@@ -29,21 +33,29 @@ export interface HistoricalParameters {
   validated_only?: string;
   min_quality?: string;
   adjustment?: string;
+  adjust_asof?: string;
+  dividend_method?: string;
+  known_at?: string;
+  asof?: string;
+  include_partial?: string;
   format?: string;
 }
 
 interface Question {
-  /** One of the two. */
-  daily?: BarsQuery;
-  intraday?: IntradayQuery;
+  /** One of the two; what follows the clock is made anew each time. */
+  daily?: (view: BarsView) => BarsQuery;
+  intraday?: (view: BarsView) => IntradayQuery;
+  view: ViewRequest;
   /** Days since 1970-01-01, both inclusive. */
   startDay: number;
   endDay: number;
+  /** The day whose holder of the symbol is meant. */
+  symbolDay: number;
 }
 
 const INTRADAY_ONLY = ['session', 'anchor', 'closing_auction'] as const;
 
-function parseQuestion(query: HistoricalParameters, request: Request): Question {
+function parseQuestion(query: HistoricalParameters, request: Request, nowMs: number): Question {
   refuseRepeated(request);
   const timeframe = parseTimeframe(query.timeframe ?? '1d');
   if (!timeframe) {
@@ -53,12 +65,7 @@ function parseQuestion(query: HistoricalParameters, request: Request): Question 
       'timeframe',
     );
   }
-  if (query.adjustment !== undefined && query.adjustment !== 'raw') {
-    throw new InputError(
-      'adjustment must be raw: bars are served as they were traded',
-      'adjustment',
-    );
-  }
+  const view = parseView(query, nowMs);
   parseChoice(query.format ?? 'json', 'format', ['json', 'csv']);
   const range = parseRange(query);
   const least =
@@ -68,9 +75,11 @@ function parseQuestion(query: HistoricalParameters, request: Request): Question 
     ? Math.max(VALIDATED_SCORE, least ?? VALIDATED_SCORE)
     : (least ?? 0);
   const { startDay, endDay } = range;
+  const symbolDay = query.asof === undefined ? endDay : parseDate(query.asof, 'asof');
+  const asked = { view, startDay, endDay, symbolDay };
   if (timeframe.kind === 'intraday') {
     const intraday = toIntraday(query, timeframe, range, minScore, validatedOnly);
-    return { intraday, startDay, endDay };
+    return { ...asked, intraday: (seen) => ({ ...intraday, view: seen }) };
   }
   const misplaced = INTRADAY_ONLY.find((name) => query[name] !== undefined);
   if (misplaced !== undefined) {
@@ -80,7 +89,33 @@ function parseQuestion(query: HistoricalParameters, request: Request): Question 
     );
   }
   const daily = { timeframe: timeframe.text, startDay, endDay, minScore, validatedOnly };
-  return { daily, startDay, endDay };
+  return { ...asked, daily: (seen) => ({ ...daily, view: seen }) };
+}
+
+/** How the bars are to be seen: adjusted, as of when, known when. */
+function parseView(query: HistoricalParameters, nowMs: number): ViewRequest {
+  const { adjustment: text = 'raw', adjust_asof: asof, known_at: known } = query;
+  const adjustment = parseChoice(text, 'adjustment', ADJUSTMENTS);
+  if (asof !== undefined && adjustment === 'raw') {
+    throw new InputError(
+      'adjust_asof says which splits and dividends are known: it is for adjustment=split or all',
+      'adjust_asof',
+    );
+  }
+  const { dividend_method: method = 'previous_close' } = query;
+  if (query.dividend_method !== undefined && adjustment !== 'all') {
+    throw new InputError(
+      'dividend_method says how dividends are applied: it is for adjustment=all',
+      'dividend_method',
+    );
+  }
+  return {
+    adjustment,
+    dividendMethod: parseChoice(method, 'dividend_method', DIVIDEND_METHODS),
+    asofDay: asof === undefined ? undefined : parseDate(asof, 'adjust_asof'),
+    knownAtMs: known === undefined ? undefined : parseKnownAt(known, nowMs),
+    includePartial: parseFlag(query.include_partial ?? 'false', 'include_partial'),
+  };
 }
 
 interface Range {
@@ -122,7 +157,7 @@ function toIntraday(
   { start, end, startMs, endMs }: Range,
   minScore: number,
   validatedOnly: boolean,
-): IntradayQuery {
+): Omit<IntradayQuery, 'view'> {
   const { session = 'regular', anchor } = query;
   return {
     timeframe: timeframe.text,
@@ -147,31 +182,36 @@ export async function historical(
   query: HistoricalParameters,
   request: Request,
 ): Promise<Response> {
-  const question = parseQuestion(query, request);
-  const symbol = await findSymbol(context, text);
+  const question = parseQuestion(query, request, context.now());
+  const symbol = await findSymbol(context, text, { day: question.symbolDay });
   const answer = await selectAnswer(context, symbol, question);
   if (query.format === 'csv') return csvResponse(answer, question, request);
   if (answer.count === 0) {
     return Response.json(await explainEmpty(context, symbol, question, answer));
   }
   const { daily, intraday } = question;
-  recall.remember(request, () =>
-    intraday
-      ? context.intraday.recall(symbol, intraday)
-      : daily && context.bars.recall(symbol, daily),
-  );
+  recall.remember(request, () => {
+    const view = viewNow(context, question.view);
+    if (intraday) return context.intraday.recall(symbol, intraday(view));
+    return daily && context.bars.recall(symbol, daily(view));
+  });
   return sendAnswer(answer, request, 'application/json');
 }
+
+const viewNow = ({ calendar, now, publishDelayMs }: AppContext, view: ViewRequest) =>
+  makeView(calendar, now(), publishDelayMs, view);
 
 async function selectAnswer(
   context: AppContext,
   symbol: ResolvedSymbol,
-  { daily, intraday }: Question,
+  { daily, intraday, view: request }: Question,
 ): Promise<BarsAnswer> {
-  if (daily) return context.bars.select(symbol, daily);
+  const view = viewNow(context, request);
+  if (daily) return context.bars.select(symbol, daily(view));
   if (!intraday) throw new Error('a question asks for nothing');
   try {
-    return await context.intraday.select(symbol, intraday);
+    const steps = await context.bars.steps(symbol, view);
+    return await context.intraday.select(symbol, intraday(view), steps);
   } catch (error) {
     if (error instanceof UnanswerableError) throw new InputError(error.message, error.field);
     throw error;
@@ -182,19 +222,20 @@ async function selectAnswer(
 async function explainEmpty(
   context: AppContext,
   symbol: ResolvedSymbol,
-  { intraday, startDay, endDay }: Question,
+  { intraday, view, startDay, endDay }: Question,
   answer: BarsAnswer,
 ) {
   const body = JSON.parse(new TextDecoder().decode(answer.body)) as Record<string, unknown>;
   if (answer.excluded > 0) {
-    const message = 'every bar of the range scores below min_quality; see excluded';
+    const message = 'every bar of the range is below min_quality or not finished; see excluded';
     return { ...body, reason: 'excluded', message };
   }
   const { calendar } = context;
+  const nowMs = Math.min(context.now(), view.knownAtMs ?? Number.POSITIVE_INFINITY);
   // Minutes are there while the session goes on; a daily bar once it was published.
   const latestDay = intraday
-    ? newYorkDay(context.now())
-    : calendar.latestSession(context.now(), context.publishDelayMs);
+    ? newYorkDay(nowMs)
+    : calendar.latestSession(nowMs, context.publishDelayMs);
   const absence = await selectAbsence(context.database.read, calendar, {
     instrumentId: symbol.instrumentId,
     startDay,
@@ -203,7 +244,7 @@ async function explainEmpty(
     dataset: intraday ? (body.source_timeframe as string) : '1d',
   });
   if (intraday && absence.reason === 'missing') {
-    const message = `bars are held of these sessions, but none in session=${intraday.sessions}`;
+    const message = `bars are held of these sessions, but none in session=${body.session}`;
     return { ...body, reason: 'no_trade', message };
   }
   return { ...body, ...absence };
@@ -230,8 +271,9 @@ const CSV_INTRADAY_COLUMNS = [...CSV_COLUMNS, 'end', 'session', 'bars'];
 
 function csvResponse(answer: BarsAnswer, { intraday }: Question, request: Request): Response {
   const columns = intraday ? CSV_INTRADAY_COLUMNS : CSV_COLUMNS;
-  const { data } = JSON.parse(new TextDecoder().decode(answer.body)) as {
+  const { data, absent } = JSON.parse(new TextDecoder().decode(answer.body)) as {
     data: Record<string, unknown>[];
+    absent: { count: number };
   };
   const lines = data.map((bar) =>
     columns
@@ -245,7 +287,8 @@ function csvResponse(answer: BarsAnswer, { intraday }: Question, request: Reques
   const etag = `${answer.etag.slice(0, -1)}-csv"`;
   const csv = { ...answer, body, etag, compressed: new Map<string, Uint8Array>() };
   const response = sendAnswer(csv, request, 'text/csv; charset=utf-8');
-  // CSV has no place for what is left out: at least it is counted.
+  // CSV has no place for what is left out or not there: at least it is counted.
   response.headers.set('x-excluded-count', String(answer.excluded));
+  response.headers.set('x-absent-count', String(absent.count));
   return response;
 }

@@ -1,5 +1,6 @@
 import { InputError } from '../errors.ts';
-import { toDay } from '../model/session.ts';
+import { parseMoment } from '../model/moment.ts';
+import { newYorkDay, newYorkInstant, toDay } from '../model/session.ts';
 
 export { type Moment, parseMoment, startMicros } from '../model/moment.ts';
 
@@ -66,6 +67,25 @@ export function parseDate(text: string, field: string): number {
   throw new InputError(
     `${field} is ${shown(text)}: it must be a date that exists, ` +
       'written YYYY-MM-DD, for example 2024-01-31',
+    field,
+  );
+}
+
+/**
+ * What was known at an instant, or by the end of a date in New York; epoch ms.
+ * @throws InputError for one that is still to come.
+ */
+export function parseKnownAt(text: string, nowMs: number, field = 'known_at'): number {
+  const moment = parseMoment(text, field);
+  if (moment.kind === 'date' && moment.day === newYorkDay(nowMs)) return nowMs;
+  const ms =
+    moment.kind === 'date'
+      ? newYorkInstant(moment.day + 1, 0) - 1
+      : Math.floor(moment.micros / 1000);
+  if (ms <= nowMs) return ms;
+  throw new InputError(
+    `${field} is ${shown(text)}: that is still to come; it must be a date up to today or an ` +
+      'instant up to now',
     field,
   );
 }

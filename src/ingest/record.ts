@@ -11,6 +11,7 @@ import {
   selectCoverageRanges,
   upsertCoverage,
 } from '../store/upsert.ts';
+import { cachedScore } from './validate.ts';
 
 /** What is recorded beside bars, in the transaction that stores them. */
 
@@ -33,6 +34,8 @@ export function emptyStatus(instrumentId: number): CounterChange {
     gaps: 0,
     anomalies: 0,
     scoreSum: 0,
+    revisions: 0,
+    revisedAt: null,
     firstDay: null,
     latestDay: null,
     latestScore: null,
@@ -63,6 +66,24 @@ export function addToStatus(
   }
 }
 
+/**
+ * Marks the bars that were received before their time was over. The volume of such a bar is that
+ * of a part of it, so that nothing is found in its being small.
+ * @param endMs when the time of a row is over; Number.NEGATIVE_INFINITY for rows that stay as they
+ *   are.
+ */
+export function markUnfinished(
+  bars: StoredBars,
+  receivedAt: number,
+  endMs: (row: number) => number,
+): void {
+  for (let row = bars.length - 1; row >= 0; row--) {
+    if (endMs(row) <= receivedAt) continue;
+    bars.flags[row] = (bars.flags[row] & ~FLAG.volumeDrought) | FLAG.unfinished;
+    bars.score[row] = cachedScore(bars.flags[row]);
+  }
+}
+
 /** What arrived for one instrument, as far as coverage looks at it. */
 export interface Arrival {
   instrumentId: number;
@@ -82,13 +103,16 @@ export interface CoverageOptions {
   settledBefore: number;
 }
 
-/** Records what became of the sessions that were asked for, or that a file has. */
+/**
+ * Records what became of the sessions that were asked for, or that a file has.
+ * @returns the instruments whose coverage says something else now.
+ */
 export async function recordCoverage(
   tx: Transaction,
   dataset: string,
   arrivals: readonly Arrival[],
   options: CoverageOptions,
-): Promise<void> {
+): Promise<number[]> {
   const touched = arrivals.filter(({ asked, days }) => asked || days.length > 0);
   const ids = touched.map(({ instrumentId }) => instrumentId);
   const known = await selectCoverageRanges(tx, dataset, ids);
@@ -101,6 +125,16 @@ export async function recordCoverage(
     changes.push({ instrumentId: one.instrumentId, before, after });
   }
   await upsertCoverage(tx, dataset, changes);
+  return changes
+    .filter(({ before, after }) => describeStates(before) !== describeStates(after))
+    .map(({ instrumentId }) => instrumentId);
+}
+
+/** What readers see of coverage: which sessions are in which state, and why. */
+function describeStates(ranges: readonly CoverageRange[]): string {
+  return ranges
+    .map(({ start, end, state, detail }) => [start, end, state, detail].join())
+    .join(';');
 }
 
 function answeredCoverage(

@@ -44,6 +44,9 @@ export const QUALITY_RULES: readonly QualityRule[] = [
   rule(11, 'volume_spike', 'volume is far above the median', 0.2),
   rule(12, 'volume_drought', 'volume is far below the median', 0.1),
   rule(13, 'off_session', 'the exchange was closed that day', 0.2),
+  rule(14, 'unfinished', 'it was received before its time was over', 0),
+  rule(15, 'accepted', 'an operator looked at a finding and accepted the bar', 0),
+  rule(16, 'rejected', 'an operator rejected the bar', 1),
 ];
 
 const bits = Object.fromEntries(QUALITY_RULES.map((item) => [item.name, item.bit]));
@@ -64,6 +67,9 @@ export const FLAG = {
   volumeSpike: bits.volume_spike,
   volumeDrought: bits.volume_drought,
   offSession: bits.off_session,
+  unfinished: bits.unfinished,
+  accepted: bits.accepted,
+  rejected: bits.rejected,
 } as const;
 
 /** Flags that make a bar a hard failure. */

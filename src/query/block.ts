@@ -25,6 +25,8 @@ export interface BarBlock {
   flawed: Int32Array;
   /** Positions of bars that are made of minutes, for want of the provider's own, ascending. */
   derived: Int32Array;
+  /** Positions of bars that were received before their session was over, ascending. */
+  unfinished: Int32Array;
   /** What it takes in memory. */
   bytes: number;
 }
@@ -41,7 +43,10 @@ export async function selectBarBlock(
   scratch: Scratch = { bytes: new Uint8Array(0) },
   derive?: DeriveBars,
 ): Promise<BarBlock> {
-  const parts = await readWhole(sql, target);
+  const parts =
+    target.knownAt === undefined
+      ? await readWhole(sql, target)
+      : [await readKnown(sql, target.instrumentId, target.knownAt)];
   const block = readParts(parts, target.symbol, scratch);
   if (!derive || !parts[0].hasMinutes) return block;
   const derived = await derive(block.session);
@@ -103,6 +108,8 @@ export interface BlockTarget {
   symbol: string;
   /** A session about half-way through the history, to read it in two halves; only a hint. */
   middle: string | null;
+  /** The history as it was stored at that instant; as it is when missing. */
+  knownAt?: Date;
 }
 
 interface Part {
@@ -119,11 +126,7 @@ async function readPart(
   { instrumentId, from, to }: { instrumentId: number; from?: string; to?: string },
 ): Promise<Part> {
   const [row] = (await sql`
-    select string_agg(concat_ws(',', session - date '1970-01-01', open, high, low, close, volume,
-                                coalesce(vwap::text, ''), coalesce(trade_count::text, ''),
-                                case when flags <> 0 or not is_final or score <> 1
-                                     then flags || ':' || score || ':' || is_final
-                                     else '' end), chr(10)),
+    select ${rowsText(sql)},
            count(*)::int4,
            (select version || ' ' || array_to_string(providers, ' ') from instrument_status
             where instrument_id = ${instrumentId} and timeframe = '1d'),
@@ -144,6 +147,60 @@ async function readPart(
     hasMinutes: decode(minutes) !== '0',
   };
 }
+
+/** Ordered bars as one text, a line each. */
+const rowsText = (sql: Sql) => sql`
+  string_agg(concat_ws(',', session - date '1970-01-01', open, high, low, close, volume,
+                       coalesce(vwap::text, ''), coalesce(trade_count::text, ''),
+                       case when flags <> 0 or not is_final or score <> 1
+                            then flags || ':' || score || ':' || is_final
+                            else '' end), chr(10))`;
+
+/** The history as it was stored at an instant (see `knownBars`). */
+async function readKnown(sql: Sql, instrumentId: number, knownAt: Date): Promise<Part> {
+  const [row] = (await sql`
+    with known as (${knownBars(sql, instrumentId, knownAt)})
+    select ${rowsText(sql)}, count(*)::int4,
+           (select string_agg(provider, ' ' order by first, provider collate "C")
+            from (select provider, min(ts_received) as first from known group by provider) p),
+           (select count(*)::int4 from instrument_status
+            where instrument_id = ${instrumentId} and timeframe = '1m' and records > 0)
+    from (select * from known order by session) b
+    `.raw()) as unknown as (Uint8Array | null)[][];
+  const [text, length, providers, minutes] = row;
+  return {
+    text: text ?? new Uint8Array(0),
+    length: Number(decode(length)),
+    providers: decode(providers).split(' ').filter(Boolean),
+    version: '',
+    hasMinutes: decode(minutes) !== '0',
+  };
+}
+
+/**
+ * Daily bars as they were stored at an instant: of each the first revision that was replaced later,
+ * else the bar itself, where its values had come by then. One that became final later was not yet.
+ */
+const knownBars = (sql: Sql, instrumentId: number, knownAt: Date) => sql`
+  select session, open, high, low, close, volume, vwap, trade_count, flags, score, provider,
+         ts_received, is_final and coalesce(ts_final, ts_received) <= ${knownAt} as is_final
+  from (
+    select session, open, high, low, close, volume, vwap, trade_count, flags, score, provider,
+           ts_received, ts_final, is_final
+    from bars_1d b
+    where instrument_id = ${instrumentId} and not exists (
+      select from bar_revisions r
+      where r.instrument_id = ${instrumentId} and r.timeframe = '1d' and r.session = b.session
+        and r.ts_replaced > ${knownAt})
+    union all
+    select * from (
+      select distinct on (session)
+             session, open, high, low, close, volume, vwap, trade_count, flags, score, provider,
+             ts_received, ts_final, is_final
+      from bar_revisions
+      where instrument_id = ${instrumentId} and timeframe = '1d' and ts_replaced > ${knownAt}
+      order by session, ts_replaced) revised) versions
+  where ts_received <= ${knownAt}`;
 
 function readParts(parts: readonly Part[], symbol: string, scratch: Scratch): BarBlock {
   const texts = parts.map((part) => part.text).filter((text) => text.length > 0);
@@ -282,6 +339,7 @@ function encodeBlock(
   const offsets = new Uint32Array(length + 1);
   const flawed: number[] = [];
   const derived: number[] = [];
+  const unfinished: number[] = [];
   for (let row = 0; row < length; row++) {
     encoder.reserve();
     offsets[row] = encoder.length;
@@ -305,6 +363,7 @@ function encodeBlock(
     flags[row] = Number(flagText);
     score[row] = Number(scoreText);
     if (score[row] < VALIDATED_SCORE) flawed.push(row);
+    if ((flags[row] & FLAG.unfinished) !== 0) unfinished.push(row);
     const isDerived = derivedText !== undefined;
     encoder.putLong(encodeEnd(score[row], flags[row], finalText === 'true', isDerived));
   }
@@ -321,6 +380,7 @@ function encodeBlock(
     offsets,
     flawed: Int32Array.from(flawed),
     derived: Int32Array.from(derived),
+    unfinished: Int32Array.from(unfinished),
     bytes: encoded.length + length * 20 + 1024,
   };
 }
@@ -332,6 +392,18 @@ function encodeEnd(score: number, flags: number, isFinal: boolean, isDerived = f
       `"is_final":${isFinal},"flags":${JSON.stringify(flagNames(flags))}` +
       `${isDerived ? ',"derived":true' : ''}},`,
   );
+}
+
+/** Position of the first session on or after `day`. */
+export function lowerBound(sessions: Int32Array, day: number): number {
+  let low = 0;
+  let high = sessions.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sessions[middle] < day) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 export function hasGap(flags: number): boolean {

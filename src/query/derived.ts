@@ -16,10 +16,11 @@ export function makeDerive(
   intraday: IntradayReader,
   calendar: Calendar,
   now: () => number,
-): (instrumentId: number) => DeriveBars {
-  return (instrumentId) => async (heldDays) => {
-    const days = await selectMissingDays(sql, instrumentId, calendar, heldDays, now());
-    return deriveDays(intraday, instrumentId, calendar, days);
+): (instrumentId: number, knownAtMs?: number) => DeriveBars {
+  return (instrumentId, knownAtMs) => async (heldDays) => {
+    const atMs = Math.min(now(), knownAtMs ?? Number.POSITIVE_INFINITY);
+    const days = await selectMissingDays(sql, instrumentId, calendar, heldDays, atMs);
+    return deriveDays(intraday, { instrumentId, knownAtMs }, calendar, days);
   };
 }
 
@@ -50,7 +51,7 @@ async function selectMissingDays(
 
 async function deriveDays(
   intraday: IntradayReader,
-  instrumentId: number,
+  { instrumentId, knownAtMs }: { instrumentId: number; knownAtMs: number | undefined },
   calendar: Calendar,
   days: readonly number[],
 ) {
@@ -61,7 +62,7 @@ async function deriveDays(
   const providers = new Set<string>();
   let size = 0;
   for (const day of days) {
-    const found = await intraday.minutes(instrumentId, day, day);
+    const found = await intraday.minutes(instrumentId, day, day, knownAtMs);
     // A minute that waits for review must not make a day's high or low.
     const minutes = dropBelow(found.parts[0], VALIDATED_SCORE);
     const daily = rollUpDay(minutes, calendar, day);

@@ -1,5 +1,13 @@
-import { INTRADAY_MS, type StoredIntraday } from '../model/intraday.ts';
-import { flagNames, qualityReason, VALIDATED_SCORE } from '../model/quality.ts';
+import type { AbsenceReport } from '../model/absence.ts';
+import {
+  type AdjustmentSteps,
+  NO_STEPS,
+  roundPrice,
+  roundVolume,
+  stepOf,
+} from '../model/adjustment.ts';
+import { INTRADAY_MS, type IntradayBars, type StoredIntraday } from '../model/intraday.ts';
+import { FLAG, flagNames, qualityReason, VALIDATED_SCORE } from '../model/quality.ts';
 import { type IntradayRollUp, rollUpIntraday } from '../model/rollup.ts';
 import { type Calendar, newYorkDay, newYorkInstant, toDate, toDay } from '../model/session.ts';
 import { SESSION_PARTS } from '../model/session-part.ts';
@@ -13,10 +21,12 @@ import {
   sliceIntraday,
 } from '../store/bar-columns.ts';
 import type { Sql } from '../store/database.ts';
+import { selectAbsent } from './absent.ts';
 import type { BarsAnswer } from './bars.ts';
 import { hasGap, hasVolumeAnomaly } from './block.ts';
 import { ByteLru } from './lru.ts';
 import type { ResolvedSymbol } from './symbols.ts';
+import { type BarsView, describeAdjustment, describeView } from './view.ts';
 
 export interface IntradayQuery {
   /** As it was asked for: '65m'. */
@@ -35,6 +45,7 @@ export interface IntradayQuery {
   /** Stored bars below this score are left out, and out of what is made of them. */
   minScore: number;
   validatedOnly: boolean;
+  view: BarsView;
 }
 
 /** Bars in one answer; a year of 1m bars in regular hours are 98,000. */
@@ -107,20 +118,25 @@ export class IntradayReader {
 
   /** The answer to a query when it is in memory as it is. */
   recall(symbol: ResolvedSymbol, query: IntradayQuery): BarsAnswer | undefined {
-    if (!this.isTrusted) return undefined;
+    if (!this.isTrusted || !isLasting(query)) return undefined;
     return this.#answers.get(describeQuery(symbol, query));
   }
 
   /**
    * The answer to a query.
+   * @param steps by which the bars of each session are multiplied.
    * @throws UnanswerableError when the bars held cannot make the timeframe, or there are too many.
    */
-  async select(symbol: ResolvedSymbol, query: IntradayQuery): Promise<BarsAnswer> {
+  async select(
+    symbol: ResolvedSymbol,
+    query: IntradayQuery,
+    steps: AdjustmentSteps = NO_STEPS,
+  ): Promise<BarsAnswer> {
     const known = this.recall(symbol, query);
     if (known) return known;
     const generation = this.#generation;
-    const answer = await this.#make(symbol, query);
-    if (!this.isTrusted || generation !== this.#generation) return answer;
+    const answer = await this.#make(symbol, query, steps);
+    if (!this.isTrusted || generation !== this.#generation || !isLasting(query)) return answer;
     const key = describeQuery(symbol, query);
     // Kept when it is asked for again, as whole histories are: most are asked for once.
     if (this.#asked.has(key)) {
@@ -130,12 +146,12 @@ export class IntradayReader {
     return answer;
   }
 
-  /** Stored minutes of whole days (days since 1970-01-01, both inclusive), ascending. */
-  async minutes(instrumentId: number, firstDay: number, lastDay: number) {
+  /** Minutes of whole days (days since 1970-01-01, both inclusive), ascending, as known then. */
+  async minutes(instrumentId: number, firstDay: number, lastDay: number, knownAtMs?: number) {
     const parts: StoredIntradayBars[] = [];
     const providers = new Set<string>();
     for (const month of monthsOf(firstDay, lastDay)) {
-      const found = await this.#month(instrumentId, '1m', month);
+      const found = await this.#month(instrumentId, '1m', month, knownAtMs);
       parts.push(sliceDays(found.bars, firstDay, lastDay));
       for (const provider of found.providers) providers.add(provider);
     }
@@ -151,18 +167,52 @@ export class IntradayReader {
     return kept;
   }
 
-  async #make(symbol: ResolvedSymbol, query: IntradayQuery): Promise<BarsAnswer> {
+  async #make(
+    symbol: ResolvedSymbol,
+    query: IntradayQuery,
+    steps: AdjustmentSteps,
+  ): Promise<BarsAnswer> {
+    const { instrumentId } = symbol;
+    const { knownAtMs } = query.view;
     const firstDay = Math.max(newYorkDay(query.startMs), this.calendar.firstDay);
     const lastDay = Math.min(newYorkDay(query.endMs - 1), this.calendar.lastDay);
     const source = await this.#chooseSource(symbol, query, firstDay, lastDay);
-    const encoder = new AnswerEncoder(symbol.symbol, query, source);
+    const finishedMs = await this.#finishedUntil(instrumentId, source, query);
+    const encoder = new AnswerEncoder(symbol.symbol, query, source, steps, finishedMs);
     for (const month of monthsOf(firstDay, lastDay)) {
-      const found = await this.#month(symbol.instrumentId, source, month);
+      const found = await this.#month(instrumentId, source, month, knownAtMs);
       const bars = sliceDays(found.bars, firstDay, lastDay);
       if (bars.length === 0) continue;
       encoder.add(bars, found.providers, this.calendar);
     }
-    return encoder.finish();
+    const held = { instrumentId, dataset: source, days: encoder.days };
+    const absent = await selectAbsent(
+      this.sql,
+      this.calendar,
+      { ...held, startDay: firstDay, endDay: lastDay },
+      query.view,
+    );
+    return encoder.finish(absent);
+  }
+
+  /**
+   * Until when bars are finished, epoch ms: now, or when the session of that day was last asked
+   * for, for what came after it is still to come.
+   */
+  async #finishedUntil(
+    instrumentId: number,
+    source: StoredIntraday,
+    { view, endMs }: IntradayQuery,
+  ): Promise<number> {
+    const { nowMs } = view;
+    const today = newYorkDay(nowMs);
+    if (view.includePartial || endMs <= newYorkInstant(today, 0)) return nowMs;
+    const [live] = await this.sql<{ asked_at: Date }[]>`
+      select asked_at from coverage
+      where instrument_id = ${instrumentId} and dataset = ${source} and state = 'complete'
+        and start_session <= ${toDate(today)} and end_session > ${toDate(today)}`;
+    if (!live || newYorkDay(live.asked_at.getTime()) !== today) return nowMs;
+    return Math.min(nowMs, live.asked_at.getTime());
   }
 
   /** Minutes where there are any in the range, for they make everything; else hours. */
@@ -204,7 +254,16 @@ export class IntradayReader {
     return '1h';
   }
 
-  async #month(instrumentId: number, source: StoredIntraday, month: string): Promise<Month> {
+  async #month(
+    instrumentId: number,
+    source: StoredIntraday,
+    month: string,
+    knownAtMs: number | undefined,
+  ): Promise<Month> {
+    // Instants of the past are many and seldom asked for twice.
+    if (knownAtMs !== undefined) {
+      return selectMonth(this.sql, instrumentId, source, month, new Date(knownAtMs));
+    }
     const key = `${instrumentId} ${source} ${month}`;
     const known = this.isTrusted ? this.#months.get(key) : undefined;
     if (known) return known;
@@ -218,12 +277,21 @@ export class IntradayReader {
   }
 }
 
+/**
+ * Whether an answer is the same as long as the data is. Today's bars are finished one after the
+ * other, so that one of them is of its instant; and instants of the past are too many to keep.
+ */
+function isLasting({ view, endMs }: IntradayQuery): boolean {
+  if (view.knownAtMs !== undefined) return false;
+  return view.includePartial || newYorkDay(endMs - 1) < newYorkDay(view.nowMs);
+}
+
 function describeQuery({ instrumentId, symbol }: ResolvedSymbol, query: IntradayQuery): string {
   const { timeframe, start, end, sessions, anchor, closingAuction, minScore } = query;
-  const { validatedOnly } = query;
+  const { validatedOnly, view, endMs } = query;
   return [
     ...[instrumentId, timeframe, start, end, sessions, anchor, closingAuction, minScore],
-    ...[validatedOnly, symbol],
+    ...[validatedOnly, describeView(view, newYorkDay(endMs - 1)), symbol],
   ].join(' ');
 }
 
@@ -248,17 +316,55 @@ async function selectMonth(
   instrumentId: number,
   source: StoredIntraday,
   month: string,
+  knownAt?: Date,
 ): Promise<Month> {
   const first = new Date(newYorkInstant(toDay(`${month}-01`), 0));
   const end = new Date(newYorkInstant(monthEnd(month), 0));
   const [row] = await sql<({ providers: string[] | null } & IntradayColumnBytes)[]>`
     select ${intradayColumns(sql)}, array_agg(distinct provider) as providers
-    from (select * from ${sql(INTRADAY_TABLES[source])}
+    from (select * from ${
+      knownAt
+        ? knownBars(sql, { instrumentId, source, first, end }, knownAt)
+        : sql(INTRADAY_TABLES[source])
+    } stored
           where instrument_id = ${instrumentId} and ts >= ${first} and ts < ${end}
           order by ts) b`;
   if (row.providers === null) return { bars: makeStoredIntraday(0), providers: [] };
   return { bars: decodeIntraday(row), providers: row.providers };
 }
+
+/** As in block.ts: of each bar what was said of it at the instant. `part` is as it is now. */
+const knownBars = (
+  sql: Sql,
+  target: { instrumentId: number; source: StoredIntraday; first: Date; end: Date },
+  knownAt: Date,
+) => {
+  const { instrumentId, source, first, end } = target;
+  const table = sql(INTRADAY_TABLES[source]);
+  return sql`(
+    with revised as (
+      select distinct on (ts) * from bar_revisions
+      where instrument_id = ${instrumentId} and timeframe = ${source}
+        and session between (${first} at time zone 'America/New_York')::date - 1
+                        and (${end} at time zone 'America/New_York')::date + 1
+        and ts_replaced > ${knownAt}
+      order by ts, ts_replaced)
+    select b.instrument_id, b.ts, b.session, b.part,
+           coalesce(r.open, b.open) as open, coalesce(r.high, b.high) as high,
+           coalesce(r.low, b.low) as low, coalesce(r.close, b.close) as close,
+           coalesce(r.volume, b.volume) as volume,
+           case when r.ts is null then b.vwap else r.vwap end as vwap,
+           case when r.ts is null then b.trade_count else r.trade_count end as trade_count,
+           coalesce(r.score, b.score) as score, coalesce(r.flags, b.flags) as flags,
+           coalesce(r.provider, b.provider) as provider,
+           case when r.ts is null
+                then b.is_final and coalesce(b.ts_final, b.ts_received) <= ${knownAt}
+                else r.is_final and coalesce(r.ts_final, r.ts_received) <= ${knownAt}
+           end as is_final
+    from ${table} b left join revised r on r.ts = b.ts
+    where b.instrument_id = ${instrumentId} and b.ts >= ${first} and b.ts < ${end}
+      and coalesce(r.ts_received, b.ts_received) <= ${knownAt})`;
+};
 
 /** Rows of the days, both inclusive, in the same memory. */
 function sliceDays(
@@ -307,6 +413,8 @@ class AnswerEncoder {
   readonly #providers = new Set<string>();
   readonly #excluded: object[] = [];
   #excludedCount = 0;
+  /** Days that have a stored bar, ascending. */
+  readonly days: number[] = [];
   readonly #anchor: 'session' | 'clock';
   readonly #quotedSymbol: string;
   readonly #instants = new InstantPrinter();
@@ -315,6 +423,8 @@ class AnswerEncoder {
     readonly symbol: string,
     readonly query: IntradayQuery,
     readonly source: StoredIntraday,
+    readonly steps: AdjustmentSteps,
+    readonly finishedMs: number,
   ) {
     this.#quotedSymbol = JSON.stringify(symbol);
     this.#anchor = query.anchor ?? (source === '1m' ? 'session' : 'clock');
@@ -323,6 +433,7 @@ class AnswerEncoder {
   add(stored: StoredIntradayBars, providers: readonly string[], calendar: Calendar): void {
     const { query, source } = this;
     for (const provider of providers) this.#providers.add(provider);
+    for (const day of stored.session) if (day !== this.days.at(-1)) this.days.push(day);
     const kept = dropBelow(stored, query.minScore, (row) => this.#exclude(stored, row));
     const rolled = rollUpIntraday(kept, INTRADAY_MS[source], {
       minutes: query.minutes,
@@ -334,6 +445,10 @@ class AnswerEncoder {
     for (let i = 0; i < rolled.bars.length; i++) {
       const ts = rolled.bars.ts[i];
       if (ts < query.startMs || ts >= query.endMs) continue;
+      if (!query.view.includePartial && this.#isUnfinished(rolled, i, kept)) {
+        this.#name(rolled.bars.session[i], ts, 1, UNFINISHED);
+        continue;
+      }
       this.#rows.push(this.#encodeRow(rolled, i, kept));
     }
     if (this.#rows.length <= INTRADAY_BARS_MAX) return;
@@ -347,14 +462,24 @@ class AnswerEncoder {
   #exclude(bars: StoredIntradayBars, row: number): void {
     const ts = bars.ts[row];
     if (ts < this.query.startMs || ts >= this.query.endMs) return;
+    const reason = qualityReason(bars.flags[row]) || 'below the score that was asked for';
+    this.#name(bars.session[row], ts, bars.score[row], reason);
+  }
+
+  /** Names a bar that is left out. */
+  #name(day: number, ts: number, score: number, reason: string): void {
     this.#excludedCount++;
     if (this.#excluded.length >= EXCLUDED_NAMED_MAX) return;
-    this.#excluded.push({
-      date: toDate(bars.session[row]),
-      time: this.#instants.print(ts),
-      score: bars.score[row],
-      reason: qualityReason(bars.flags[row]) || 'below the score that was asked for',
-    });
+    this.#excluded.push({ date: toDate(day), time: this.#instants.print(ts), score, reason });
+  }
+
+  /** Whether more may come of a bar: its time is not over, or it was not when a part of it came. */
+  #isUnfinished({ endMs, rows, order }: IntradayRollUp, i: number, kept: StoredIntradayBars) {
+    if (endMs[i] > this.finishedMs) return true;
+    for (let at = rows[i]; at < rows[i + 1]; at++) {
+      if ((kept.flags[order[at]] & FLAG.unfinished) !== 0) return true;
+    }
+    return false;
   }
 
   #encodeRow(
@@ -371,12 +496,13 @@ class AnswerEncoder {
       flags |= kept.flags[row];
       if (kept.isFinal[row] === 0) isFinal = false;
     }
-    const vwap = bars.vwap[i];
+    const { price, volume, vwap } = this.#adjusted(bars, i);
     const count = bars.tradeCount[i];
     return (
       `{"time":"${this.#instants.print(bars.ts[i])}","end":"${this.#instants.print(endMs[i])}",` +
-      `"symbol":${this.#quotedSymbol},"open":${bars.open[i]},"high":${bars.high[i]},` +
-      `"low":${bars.low[i]},"close":${bars.close[i]},"volume":${bars.volume[i]},` +
+      `"symbol":${this.#quotedSymbol},"open":${price(bars.open[i])},` +
+      `"high":${price(bars.high[i])},"low":${price(bars.low[i])},` +
+      `"close":${price(bars.close[i])},"volume":${volume},` +
       `"vwap":${Number.isNaN(vwap) ? null : vwap},` +
       `"trade_count":${Number.isNaN(count) ? null : count},` +
       `"session":"${SESSION_PARTS[part[i]]}","bars":${rows[i + 1] - rows[i]},` +
@@ -384,7 +510,18 @@ class AnswerEncoder {
     );
   }
 
-  finish(): BarsAnswer {
+  /** How the numbers of a bar are printed: all of a session are adjusted alike. */
+  #adjusted(bars: IntradayBars, i: number) {
+    const { steps } = this;
+    const step = stepOf(steps, bars.session[i]);
+    const vwap = bars.vwap[i];
+    if (step === steps.exDay.length) return { price: asItIs, volume: bars.volume[i], vwap };
+    const price = (value: number) => roundPrice(value * steps.price[step]);
+    const volume = roundVolume(bars.volume[i] * steps.volume[step]);
+    return { price, volume, vwap: price(vwap) };
+  }
+
+  finish(absent: AbsenceReport): BarsAnswer {
     const { query } = this;
     const providers = [...this.#providers].sort();
     const head = {
@@ -396,7 +533,7 @@ class AnswerEncoder {
       anchor: this.#anchor,
       closing_auction: query.closingAuction,
       source_timeframe: this.source,
-      adjustment: 'raw',
+      ...describeAdjustment(query.view, this.steps),
       providers,
       synthetic: providers.includes('synthetic'),
       derived: false,
@@ -407,7 +544,7 @@ class AnswerEncoder {
     const excluded = JSON.stringify({ count: this.#excludedCount, bars: this.#excluded });
     const text =
       `${JSON.stringify(head).slice(0, -1)},"data":[${this.#rows.join(',')}],` +
-      `"excluded":${excluded}}`;
+      `"excluded":${excluded},"absent":${JSON.stringify(absent)}}`;
     const body = new TextEncoder().encode(text);
     return {
       body,
@@ -418,6 +555,9 @@ class AnswerEncoder {
     };
   }
 }
+
+const asItIs = (value: number) => value;
+const UNFINISHED = 'its time is not over; include_partial=true serves it as far as it has come';
 
 function encodeEnd(score: number, flags: number, isFinal: boolean): string {
   return (

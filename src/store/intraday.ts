@@ -8,7 +8,14 @@ import {
   type StoredIntradayBars,
 } from './bar-columns.ts';
 import { BinaryCopy, copyIn, PG_EPOCH_DAY, type Transaction } from './database.ts';
-import { allowDecompression, type Origin, type SessionSpan } from './upsert.ts';
+import {
+  allowDecompression,
+  isRevised,
+  type Origin,
+  replacedAt,
+  type SessionSpan,
+  updatedOrigin,
+} from './upsert.ts';
 
 /** One row to write. */
 export interface IntradayRow {
@@ -145,19 +152,18 @@ async function updateFromStaged(
   const [{ updated }] = await tx<{ updated: number }[]>`
     with revised as (
       insert into bar_revisions (instrument_id, timeframe, session, ts, flags, trade_count, open,
-        high, low, close, volume, vwap, score, is_final, provider, ts_received, ts_replaced)
+        high, low, close, volume, vwap, score, is_final, provider, ts_received, ts_final,
+        ts_replaced, reason)
       select b.instrument_id, ${timeframe}, b.session, b.ts, b.flags, b.trade_count, b.open, b.high,
              b.low, b.close, b.volume, b.vwap, b.score, b.is_final, b.provider, b.ts_received,
-             s.ts_received
+             b.ts_final, ${replacedAt(tx)}
       from staged_intraday s join ${table} b using (instrument_id, ts)
-      where s.is_revision),
+      where ${isRevised(tx)}),
     updated as (
       update ${table} b
       set flags = s.flags, trade_count = s.trade_count, open = s.open, high = s.high, low = s.low,
           close = s.close, volume = s.volume, vwap = s.vwap, score = s.score, part = s.part,
-          is_final = s.is_final,
-          provider = case when s.is_revision then s.provider else b.provider end,
-          ts_received = case when s.is_revision then s.ts_received else b.ts_received end
+          is_final = s.is_final, ${updatedOrigin(tx)}
       from staged_intraday s
       where b.instrument_id = s.instrument_id and b.ts = s.ts
         and b.instrument_id = any(${ids}::int[]) and b.ts between ${first} and ${last}

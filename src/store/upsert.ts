@@ -1,5 +1,4 @@
 import type { RejectedRow } from '../model/bar.ts';
-import type { CorporateAction } from '../model/corporate-action.ts';
 import type { CoverageRange, CoverageState } from '../model/coverage.ts';
 import { toDate, toDay } from '../model/session.ts';
 import {
@@ -9,6 +8,7 @@ import {
   type StoredBars,
 } from './bar-columns.ts';
 import {
+  type AnySql,
   BinaryCopy,
   copyIn,
   lockTransaction,
@@ -126,8 +126,9 @@ export interface ChangedBar extends BarRow {
 }
 
 /**
- * Replaces stored bars: COPY into a staging table, then one statement that moves the old values of
- * revised bars to `bar_revisions` and updates the rows.
+ * Replaces stored bars: COPY into a staging table, then one statement that keeps what they said in
+ * `bar_revisions` and updates the rows. A bar that merely became final leaves no revision: when it
+ * did is in `ts_final`.
  * @throws Error when a bar to change is not there, which the ingest lock rules out.
  */
 export async function upsertChangedBars(
@@ -158,19 +159,18 @@ export async function upsertChangedBars(
   const [{ updated }] = await tx<{ updated: number }[]>`
     with revised as (
       insert into bar_revisions (instrument_id, timeframe, session, flags, trade_count, open, high,
-        low, close, volume, vwap, score, is_final, provider, ts_received, ts_replaced)
+        low, close, volume, vwap, score, is_final, provider, ts_received, ts_final, ts_replaced,
+        reason)
       select b.instrument_id, '1d', b.session, b.flags, b.trade_count, b.open, b.high, b.low,
-             b.close, b.volume, b.vwap, b.score, b.is_final, b.provider, b.ts_received,
-             s.ts_received
+             b.close, b.volume, b.vwap, b.score, b.is_final, b.provider, b.ts_received, b.ts_final,
+             ${replacedAt(tx)}
       from staged_bars s join bars_1d b using (instrument_id, session)
-      where s.is_revision),
+      where ${isRevised(tx)}),
     updated as (
       update bars_1d b
       set flags = s.flags, trade_count = s.trade_count, open = s.open, high = s.high, low = s.low,
           close = s.close, volume = s.volume, vwap = s.vwap, score = s.score,
-          is_final = s.is_final,
-          provider = case when s.is_revision then s.provider else b.provider end,
-          ts_received = case when s.is_revision then s.ts_received else b.ts_received end
+          is_final = s.is_final, ${updatedOrigin(tx)}
       from staged_bars s
       where b.instrument_id = s.instrument_id and b.session = s.session
         and b.instrument_id = any(${ids}::int[]) and b.session between ${first} and ${last}
@@ -180,6 +180,22 @@ export async function upsertChangedBars(
     throw new Error(`${rows.length} bars were to be changed and ${updated} were there`);
   }
 }
+
+/** Whether a staged row `s` leaves a revision of the bar `b`. */
+export const isRevised = (sql: AnySql) => sql`
+  (s.is_revision or b.flags <> s.flags or b.score <> s.score)`;
+
+/** The end of a revision and its reason. A clock that went back makes no version end too early. */
+export const replacedAt = (sql: AnySql) => sql`
+  greatest(s.ts_received, b.ts_received), case when s.is_revision then 'values' else 'score' end`;
+
+/** Who said it and when, and when it became final where that is later. */
+export const updatedOrigin = (sql: AnySql) => sql`
+  provider = case when s.is_revision then s.provider else b.provider end,
+  ts_received = case when s.is_revision then s.ts_received else b.ts_received end,
+  ts_final = case when s.is_revision then null
+                  when s.is_final and not b.is_final then s.ts_received
+                  else b.ts_final end`;
 
 /**
  * Compressed rows must be unpacked to be changed. A setting of TimescaleDB's limits how many, to
@@ -200,12 +216,17 @@ export interface StatusChange {
   gaps: number;
   anomalies: number;
   scoreSum: number;
+  /** Bars whose values changed, and when (epoch ms). */
+  revisions: number;
+  revisedAt: number | null;
   /** Days; of the bars written. */
   firstDay: number | null;
   latestDay: number | null;
   latestScore: number | null;
   isSynthetic: boolean;
 }
+
+const iso = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString());
 
 /** Adds to the counters, in the transaction that changed the rows. */
 export async function upsertStatus(
@@ -219,9 +240,9 @@ export async function upsertStatus(
   await tx`
     insert into instrument_status as s (instrument_id, timeframe, records, validated_records,
       excluded_records, gaps_flagged, volume_anomalies, score_sum, first_session, latest_session,
-      latest_score, is_synthetic, providers, version)
+      latest_score, is_synthetic, revisions, last_revision_at, providers, version)
     select id, ${timeframe}, records, validated, excluded, gaps, anomalies, score_sum, first,
-           latest, score, synthetic, array[${provider}], 1
+           latest, score, synthetic, revisions, revised_at, array[${provider}], 1
     from unnest(${changes.map((c) => c.instrumentId)}::int[],
       ${changes.map((c) => c.records)}::int[], ${changes.map((c) => c.validated)}::int[],
       ${changes.map((c) => c.excluded)}::int[], ${changes.map((c) => c.gaps)}::int[],
@@ -229,9 +250,11 @@ export async function upsertStatus(
       ${changes.map((c) => day(c.firstDay))}::date[],
       ${changes.map((c) => day(c.latestDay))}::date[],
       ${changes.map((c) => c.latestScore)}::float8[],
-      ${changes.map((c) => String(c.isSynthetic))}::text[]::bool[])
+      ${changes.map((c) => String(c.isSynthetic))}::text[]::bool[],
+      ${changes.map((c) => c.revisions)}::int[],
+      ${changes.map((c) => iso(c.revisedAt))}::timestamptz[])
       as c(id, records, validated, excluded, gaps, anomalies, score_sum, first, latest, score,
-           synthetic)
+           synthetic, revisions, revised_at)
     on conflict (instrument_id, timeframe) do update set
       records = s.records + excluded.records,
       validated_records = s.validated_records + excluded.validated_records,
@@ -244,7 +267,11 @@ export async function upsertStatus(
       latest_score = case when excluded.latest_session >= coalesce(s.latest_session, '-infinity')
                           then excluded.latest_score else s.latest_score end,
       is_synthetic = s.is_synthetic or excluded.is_synthetic,
-      providers = case when s.providers @> excluded.providers then s.providers
+      revisions = s.revisions + excluded.revisions,
+      last_revision_at = greatest(s.last_revision_at, excluded.last_revision_at),
+      -- Whoever explains a gap is not yet whose bars are held.
+      providers = case when s.providers @> excluded.providers
+                         or (excluded.records = 0 and excluded.revisions = 0) then s.providers
                        else s.providers || excluded.providers end,
       version = s.version + 1`;
 }
@@ -416,7 +443,6 @@ export async function upsertCoverage(
       where c.instrument_id = g.id and c.dataset = ${dataset} and c.start_session = g.start`;
   }
   if (added.length > 0) {
-    const iso = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString());
     await tx`
       insert into coverage (instrument_id, dataset, start_session, end_session, state, is_settled,
         provider, asked_at, attempts, retry_at, detail)
@@ -433,90 +459,4 @@ export async function upsertCoverage(
         ${added.map(([, r]) => (r.detail === null ? null : clean(r.detail, 500)))}::text[])
         as a(id, start, stop, state, settled, provider, asked, attempts, retry, detail)`;
   }
-}
-
-/**
- * Stores splits or dividends of tracked instruments. Returns the ex-dates of those that are new or
- * say something else than before, and the ex-date they had then: bars from there on must be scored
- * again.
- */
-export async function upsertCorporateActions(
-  tx: Transaction,
-  provider: string,
-  actions: readonly { instrumentId: number; action: CorporateAction }[],
-): Promise<{ instrumentId: number; exDate: string }[]> {
-  if (actions.length === 0) return [];
-  const unique = new Map<string, (typeof actions)[number]>();
-  for (const item of actions) {
-    const { kind, providerActionId } = item.action;
-    unique.set(`${item.instrumentId} ${kind} ${providerActionId}`, item);
-  }
-  const all = [...unique.values()];
-  const splits = all.map(({ action }) => (action.kind === 'split' ? action : null));
-  const cash = all.map(({ action }) => (action.kind === 'dividend' ? action : null));
-  const rows = await tx<{ instrument_id: number; ex_date: string }[]>`
-    with upserted as (
-    insert into corporate_actions as a (instrument_id, kind, ex_date, provider,
-      provider_action_id, split_from, split_to, cash_amount, currency, declared_date,
-      record_date, pay_date, frequency)
-    select id, kind, ex_date, ${provider}, action_id, split_from, split_to, cash_amount, currency,
-           declared, record, pay, frequency
-    from unnest(${all.map((i) => i.instrumentId)}::int[],
-      ${all.map((i) => i.action.kind)}::text[], ${all.map((i) => i.action.exDate)}::date[],
-      ${all.map((i) => i.action.providerActionId)}::text[],
-      ${splits.map((s) => s?.splitFrom ?? null)}::float8[],
-      ${splits.map((s) => s?.splitTo ?? null)}::float8[],
-      ${cash.map((d) => d?.cashAmount ?? null)}::float8[],
-      ${cash.map((d) => d?.currency ?? null)}::text[],
-      ${cash.map((d) => d?.declaredDate ?? null)}::date[],
-      ${cash.map((d) => d?.recordDate ?? null)}::date[],
-      ${cash.map((d) => d?.payDate ?? null)}::date[],
-      ${cash.map((d) => d?.frequency ?? null)}::int[])
-      as n(id, kind, ex_date, action_id, split_from, split_to, cash_amount, currency, declared,
-           record, pay, frequency)
-    on conflict (instrument_id, kind, provider, provider_action_id) do update set
-      ex_date = excluded.ex_date, split_from = excluded.split_from, split_to = excluded.split_to,
-      cash_amount = excluded.cash_amount, currency = excluded.currency,
-      declared_date = excluded.declared_date, record_date = excluded.record_date,
-      pay_date = excluded.pay_date, frequency = excluded.frequency, ts_withdrawn = null
-    where (a.ex_date, a.split_from, a.split_to, a.cash_amount, a.currency, a.declared_date,
-           a.record_date, a.pay_date, a.frequency, a.ts_withdrawn)
-      is distinct from (excluded.ex_date, excluded.split_from, excluded.split_to,
-           excluded.cash_amount, excluded.currency, excluded.declared_date, excluded.record_date,
-           excluded.pay_date, excluded.frequency, null)
-    returning instrument_id, kind, provider_action_id, ex_date)
-    select instrument_id, ex_date from upserted
-    union
-    select a.instrument_id, a.ex_date -- as they were: a statement does not see what it writes
-    from corporate_actions a join upserted using (instrument_id, kind, provider_action_id)
-    where a.provider = ${provider}`;
-  return rows.map((row) => ({ instrumentId: row.instrument_id, exDate: row.ex_date }));
-}
-
-export interface StoredActions {
-  splitRatio: Map<number, number>;
-  dividendCash: Map<number, number>;
-}
-
-/** The actions that can explain gaps, by instrument and ex-date (days). Withdrawn ones are not. */
-export async function selectGapCauses(
-  tx: Transaction,
-  instrumentIds: readonly number[],
-): Promise<Map<number, StoredActions>> {
-  const rows = await tx<
-    { id: number; ex_date: string; ratio: number | null; cash: number | null }[]
-  >`
-    select instrument_id as id, ex_date, split_to / split_from as ratio, cash_amount as cash
-    from corporate_actions
-    where instrument_id = any(${instrumentIds as number[]}::int[]) and ts_withdrawn is null
-    order by instrument_id, ex_date, kind, provider_action_id`;
-  const found = new Map<number, StoredActions>();
-  for (const { id, ex_date, ratio, cash } of rows) {
-    const actions = found.get(id) ?? { splitRatio: new Map(), dividendCash: new Map() };
-    const day = toDay(ex_date);
-    if (ratio !== null) actions.splitRatio.set(day, (actions.splitRatio.get(day) ?? 1) * ratio);
-    if (cash !== null) actions.dividendCash.set(day, (actions.dividendCash.get(day) ?? 0) + cash);
-    found.set(id, actions);
-  }
-  return found;
 }

@@ -36,6 +36,7 @@ interface Historical {
   count: number;
   data: ApiBar[];
   excluded: { count: number; bars: { date: string; score: number; reason: string }[] };
+  absent: { count: number };
   reason?: string;
   message?: string;
 }
@@ -216,6 +217,7 @@ describeEditions('the JSON API', (database) => {
         count: 5,
         data: expect.any(Array),
         excluded: { count: 0, bars: [] },
+        absent: { count: 0, ranges: [] },
       } as never);
       const fields = ['time', 'symbol', 'open', 'high', 'low', 'close', 'volume', 'quality_score'];
       fields.push('validated', 'gap_detected', 'volume_anomaly');
@@ -343,9 +345,10 @@ describeEditions('the JSON API', (database) => {
     test('as CSV has the same bars', async () => {
       for (const timeframe of ['1d', '1mo']) {
         const query = `${YEAR}&timeframe=${timeframe}&min_quality=0.9`;
-        const { data, excluded } = await historical('AAPL', query);
+        const { data, excluded, absent } = await historical('AAPL', query);
         const response = await server.get(bars('AAPL', `${query}&format=csv`));
         expect(response.headers.get('x-excluded-count')).toBe(String(excluded.count));
+        expect(response.headers.get('x-absent-count')).toBe(String(absent.count));
         expect(response.headers.get('content-type')).toBe('text/csv; charset=utf-8');
         const text = await response.text();
         expect(text.endsWith('\n')).toBe(true);

@@ -158,7 +158,35 @@ const PARAMETERS: Scenario[] = [
     ),
   ),
   badParameter('format', `${RANGE}&format=xml`, 'format', 'json or csv'),
-  badParameter('adjustment', `${RANGE}&adjustment=split`, 'adjustment', 'must be raw'),
+  badParameter(
+    'adjustment',
+    `${RANGE}&adjustment=true`,
+    'adjustment',
+    'must be raw or split or all',
+  ),
+  badParameter('adjust_asof', `${RANGE}&adjustment=all&adjust_asof=5`, 'adjust_asof', 'YYYY-MM-DD'),
+  badParameter('adjust_asof', `${RANGE}&adjust_asof=2020-01-01`, 'adjust_asof', 'split or all'),
+  badParameter(
+    'known_at',
+    `${RANGE}&known_at=2020-01-01T10:00`,
+    'known_at',
+    'a time needs its zone',
+  ),
+  badParameter(
+    'dividend_method',
+    `${RANGE}&adjustment=all&dividend_method=x`,
+    'dividend_method',
+    'previous_close or ex_close',
+  ),
+  badParameter(
+    'dividend_method',
+    `${RANGE}&adjustment=split&dividend_method=ex_close`,
+    'dividend_method',
+    'adjustment=all',
+  ),
+  badParameter('known_at', `${RANGE}&known_at=2049-01-01`, 'known_at', 'still to come'),
+  badParameter('asof', `${RANGE}&asof=yesterday`, 'asof', 'YYYY-MM-DD'),
+  badParameter('include_partial', `${RANGE}&include_partial=2`, 'include_partial', 'true or false'),
 ];
 
 const JUNK = [

@@ -1,8 +1,10 @@
 import { describe, expect, test } from 'bun:test';
+import type { AbsenceReport } from '../../src/model/absence.ts';
 import { flagNames, qualityReason } from '../../src/model/quality.ts';
 import { toDate, toDay } from '../../src/model/session.ts';
 import { BarReader, type BarsAnswer, type BarsQuery } from '../../src/query/bars.ts';
 import { type ResolvedSymbol, SymbolDirectory } from '../../src/query/symbols.ts';
+import { makeView } from '../../src/query/view.ts';
 import type { Sql } from '../../src/store/database.ts';
 import { describeEditions } from '../database.ts';
 import {
@@ -14,9 +16,11 @@ import {
   seededRandom,
 } from '../fixtures/bars.ts';
 import { ChangeLog } from '../fixtures/change-log.ts';
-import { addInstrument, ingest } from '../fixtures/warehouse.ts';
+import { addInstrument, ingest, RECEIVED } from '../fixtures/warehouse.ts';
 
 const MEGABYTE = 1_048_576;
+/** What is asked for without saying how, at the instant when test bars come. */
+const VIEW = makeView(calendar, RECEIVED, 0);
 
 /** A bar as the contract writes it. */
 interface ApiBar {
@@ -51,11 +55,12 @@ interface ApiAnswer {
   count: number;
   data: ApiBar[];
   excluded: { count: number; bars: { date: string; score: number; reason: string }[] };
+  absent: AbsenceReport;
 }
 
 function query(start: string, end: string, change: Partial<BarsQuery> = {}): BarsQuery {
   const days = { startDay: toDay(start), endDay: toDay(end) };
-  return { timeframe: '1d', ...days, minScore: 0, validatedOnly: false, ...change };
+  return { timeframe: '1d', ...days, minScore: 0, validatedOnly: false, view: VIEW, ...change };
 }
 
 const read = (answer: BarsAnswer) => JSON.parse(new TextDecoder().decode(answer.body)) as ApiAnswer;
@@ -163,7 +168,60 @@ describeEditions('bars', (database) => {
           },
         ],
         excluded: { count: 0, bars: [] },
+        absent: {
+          count: 4,
+          ranges: [
+            ['2024-01-08', '2024-01-09'],
+            ['2024-01-11', '2024-01-12'],
+          ].map(([start, end]) => ({
+            ...{ start, end, state: 'unfetched', sessions: 2 },
+            message: 'these sessions were never asked for',
+          })),
+        },
       });
+    });
+
+    test('says which sessions have no bar and why, until that is known otherwise', async () => {
+      const symbol = await load([]);
+      const { instrumentId } = symbol;
+      const range = (first: string, last: string) => ({
+        ...{ firstDay: toDay(first), lastDay: toDay(last) },
+      });
+      const listedOn = toDay('2024-01-05');
+      await sql()`
+        update instruments set listed_on = '2024-01-05' where instrument_id = ${instrumentId}`;
+      const held = [flatBar('2024-01-08'), flatBar('2024-01-11')];
+      const asked = [range('2024-01-08', '2024-01-11')];
+      await ingest(sql(), instrumentId, held, { asked, listedOn });
+      const reader = makeReader();
+      const log = new ChangeLog(database().url, (told) => {
+        if (told.kind === 'bars') reader.drop(told.instrumentIds);
+      });
+      await log.nextOf('trust');
+      const ask = () => reader.select(symbol, query('2024-01-03', '2024-01-16'));
+      const states = (answer: BarsAnswer) =>
+        read(answer).absent.ranges.map(({ start, end, state }) => [start, end, state]);
+      const first = await ask();
+      expect(states(first)).toEqual([
+        ['2024-01-03', '2024-01-04', 'before_listing'],
+        ['2024-01-05', '2024-01-05', 'unfetched'],
+        ['2024-01-09', '2024-01-10', 'vendor_empty'],
+        ['2024-01-12', '2024-01-16', 'unfetched'], // over the weekend and the holiday
+      ]);
+      expect(read(first).absent.count).toBe(7);
+      expect([await ask(), await ask()]).toEqual([first, first]);
+      // Nothing comes, and yet what is said of it changes: in memory as well.
+      const refused = [{ ...range('2024-01-12', '2024-01-16'), refusal: 'not in the plan' }];
+      await ingest(sql(), instrumentId, [], { asked: refused, listedOn });
+      await log.nextOf('bars');
+      const second = await ask();
+      expect(states(second).at(-1)).toEqual(['2024-01-12', '2024-01-16', 'not_entitled']);
+      expect(second.etag).not.toBe(first.etag);
+      // Sessions that cannot have a bar yet are not absent.
+      const view = makeView(calendar, Date.parse('2024-01-09T20:00:00Z'), 0);
+      const early = await reader.select(symbol, query('2024-01-08', '2024-01-16', { view }));
+      expect(read(early).absent).toEqual({ count: 0, ranges: [] });
+      await log.close();
     });
 
     test('of a symbol without bars is empty', async () => {
@@ -469,7 +527,7 @@ describeEditions('bars', (database) => {
       expect(await reader.select(symbol, all)).toBe(second);
       await reader.select(symbol, query('2023-02-01', '2023-03-01'));
       expect(reader.stats()).toMatchObject({ blocks: 1, misses: 1, hits: 3 });
-      expect((await reader.block(symbol)).symbol).toBe(symbol.symbol);
+      expect((await reader.block(symbol, VIEW)).symbol).toBe(symbol.symbol);
       expect(reader.stats()).toMatchObject({ misses: 1, hits: 4 });
     });
 
@@ -541,20 +599,20 @@ describeEditions('bars', (database) => {
       const bars = eventfulBars('2023-01-03', 100, 6);
       const symbols: ResolvedSymbol[] = [];
       for (let i = 10; i < 22; i++) symbols.push(await load(bars, `LRU${i}`));
-      const bytes = (await makeReader().block(symbols[0])).bytes * 8;
+      const bytes = (await makeReader().block(symbols[0], VIEW)).bytes * 8;
       const reader = makeReader(true, bytes);
       for (const symbol of symbols) {
         await reader.select(symbol, all);
-        await reader.block(symbols[0]);
+        await reader.block(symbols[0], VIEW);
         expect(reader.stats().bytes <= bytes).toBe(true);
       }
       const { blocks, misses } = reader.stats();
       expect(blocks).toBe(6); // of eight: a quarter of the room is for whole answers
       expect(misses).toBe(12);
-      await reader.block(symbols[0]);
-      await reader.block(symbols[11]);
+      await reader.block(symbols[0], VIEW);
+      await reader.block(symbols[11], VIEW);
       expect(reader.stats().misses).toBe(12);
-      await reader.block(symbols[1]);
+      await reader.block(symbols[1], VIEW);
       expect(reader.stats().misses).toBe(13);
     });
 
@@ -563,11 +621,13 @@ describeEditions('bars', (database) => {
       const others: ResolvedSymbol[] = [];
       for (let i = 0; i < 5; i++) others.push(await load(eventfulBars('2023-01-03', 100, i)));
       const largest = Math.max(
-        ...(await Promise.all(others.map(async (one) => (await makeReader().block(one)).bytes))),
+        ...(await Promise.all(
+          others.map(async (one) => (await makeReader().block(one, VIEW)).bytes),
+        )),
       );
       const reader = makeReader(true, largest * 2);
       await reader.select(symbol, all);
-      for (const other of others) await reader.block(other);
+      for (const other of others) await reader.block(other, VIEW);
       await ingest(sql(), symbol.instrumentId, [flatBar('2024-01-10', { volume: 5 })]);
       reader.drop([symbol.instrumentId]);
       expect(read(await reader.select(symbol, all)).data[0].volume).toBe(5);
@@ -576,7 +636,7 @@ describeEditions('bars', (database) => {
     test('serves no answer of a block that was too large to keep', async () => {
       const bars = eventfulBars('2023-01-03', 200, 6);
       const symbol = await load(bars);
-      const reader = makeReader(true, (await makeReader().block(symbol)).bytes);
+      const reader = makeReader(true, (await makeReader().block(symbol, VIEW)).bytes);
       const { session } = bars[100];
       const one = query(session, session);
       await reader.select(symbol, one);
