@@ -36,6 +36,8 @@ export interface VendorOptions {
   dividends?: readonly VendorDividend[];
   /** The list of stocks; made from the symbols of `bars` when missing. */
   tickers?: readonly VendorTicker[];
+  /** Changes of symbols by any symbol of whoever had them, in any order. */
+  changes?: ReadonlyMap<string, readonly VendorChange[]>;
   /** The right key; undefined: none is asked for. */
   key?: string;
   /** Rows a page, whatever limit was asked for. */
@@ -76,6 +78,7 @@ export interface VendorSplit {
   execution_date: string;
   split_from: number;
   split_to: number;
+  adjustment_type?: string;
 }
 
 export interface VendorDividend {
@@ -88,6 +91,12 @@ export interface VendorDividend {
   record_date?: string;
   pay_date?: string;
   frequency?: number;
+  distribution_type?: string;
+}
+
+export interface VendorChange {
+  date: string;
+  ticker: string;
 }
 
 export interface VendorTicker {
@@ -313,6 +322,7 @@ class Market {
     if (path[0] === 'v3' && path[1] === 'reference' && path[2] === 'tickers') {
       return path.length > 3 ? this.#details(path[3]) : this.#tickers(url, query);
     }
+    if (/^vX\/reference\/tickers\/.+\/events$/.test(route)) return this.#events(path[3]);
     const isCurrent = /^stocks\/v1\/(splits|dividends)$/.test(route) && !this.options.isOld;
     if (isCurrent || /^v3\/reference\/(splits|dividends)$/.test(route)) {
       const limitMax = isCurrent ? 5_000 : 1_000;
@@ -321,6 +331,16 @@ class Market {
         : this.#list(url, query, limitMax, this.options.dividends ?? [], 'ex_dividend_date');
     }
     return notFound('Data not found.');
+  }
+
+  #events(ticker: string): Response {
+    const changes = this.options.changes?.get(ticker);
+    if (!changes) return notFound('Ticker not found.');
+    const events = changes.map(({ date, ticker }) => ({
+      ...{ ticker_change: { ticker }, type: 'ticker_change', date },
+    }));
+    const results = { name: `${ticker} Inc.`, composite_figi: `BBG-${ticker}`, events };
+    return Response.json({ results, status: 'OK', request_id: REQUEST_ID });
   }
 
   #range(ticker: string, from: string, to: string, query: URLSearchParams): Response {

@@ -3,19 +3,30 @@ import { makeBars } from '../model/bar.ts';
 import type { CorporateAction } from '../model/corporate-action.ts';
 import { recordAnswer } from '../model/coverage.ts';
 import { toDate, toDay } from '../model/session.ts';
-import type { ActionsAnswer, ListedSymbol } from '../providers/provider.ts';
+import { isHeld, type SymbolRange } from '../model/symbol-range.ts';
+import type { ActionQuery, ActionsAnswer, ListedSymbol } from '../providers/provider.ts';
+import {
+  type ArrivedActions,
+  type ChangedAction,
+  upsertCorporateActions,
+} from '../store/corporate-actions.ts';
 import type { Transaction } from '../store/database.ts';
 import { type Description, upsertDescriptions } from '../store/symbols.ts';
 import {
   insertRejectedRows,
   selectCoverageRanges,
-  upsertCorporateActions,
   upsertCoverage,
   withIngestLock,
 } from '../store/upsert.ts';
 import type { BackfillContext } from './backfill.ts';
 import { type IngestOptions, ingestBars } from './ingest.ts';
-import type { ActionTask, BackfillPlan, PlannedInstrument } from './plan.ts';
+import {
+  ACTIONS_AHEAD_DAYS,
+  ACTIONS_REFRESH_MS,
+  type ActionTask,
+  type BackfillPlan,
+  type PlannedInstrument,
+} from './plan.ts';
 
 /**
  * Asks for splits or dividends, stores them with their coverage, and scores again the bars that
@@ -29,20 +40,23 @@ export async function refreshActions(
   options: Omit<IngestOptions, 'receivedAt'>,
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  signal.throwIfAborted();
-  const { provider, database, now } = context;
-  const query = {
-    symbol: task.instrument?.providerSymbol,
-    firstExDate: toDate(task.firstDay),
-    lastExDate: toDate(task.lastDay),
-  };
-  let answer: ActionsAnswer<CorporateAction> = { actions: [], rejected: [] };
+  const { provider, database, calendar, now } = context;
+  const isLatest = task.lastDay >= calendar.latestSession(now(), context.publishDelayMs);
+  // What is announced is known before the first session without it.
+  const lastExDay = isLatest ? task.lastDay + ACTIONS_AHEAD_DAYS : task.lastDay;
+  const symbols = task.covers.flatMap(symbolsOf);
+  const answer: ActionsAnswer<CorporateAction> = { actions: [], rejected: [] };
   let refusal: string | undefined;
   try {
-    answer =
-      task.dataset === 'splits'
-        ? await provider.fetchSplits(query, signal)
-        : await provider.fetchDividends(query, signal);
+    for (const query of actionQueries(task, lastExDay, symbols)) {
+      signal.throwIfAborted();
+      const { actions, rejected } =
+        task.dataset === 'splits'
+          ? await provider.fetchSplits(query, signal)
+          : await provider.fetchDividends(query, signal);
+      answer.actions.push(...actions);
+      answer.rejected.push(...rejected);
+    }
   } catch (error) {
     if (!(error instanceof ProviderError) || error.kind === 'unauthorized') throw error;
     const message = `${task.dataset}: ${errorMessage(error)}`;
@@ -53,59 +67,123 @@ export async function refreshActions(
     refusal = error.message;
   }
   const full = { ...options, receivedAt: now() };
-  const changed = await withIngestLock(database.write, (tx) =>
-    storeActions(tx, task, answer, full, refusal),
-  );
-  await rescore(context, task.covers, changed, full);
+  const changed = await withIngestLock(database.write, async (tx) => {
+    await recordActionCoverage(tx, task, full, refusal);
+    if (refusal !== undefined) return [];
+    return storeActions(tx, { ...task, lastDay: lastExDay }, symbols, answer, full);
+  });
+  await rescoreActions(context, task.covers, changed, full);
   return undefined;
 }
 
+interface ActionSymbol extends Omit<SymbolRange, 'source'> {
+  instrumentId: number;
+}
+
+/** What the provider called an instrument, and when. */
+function symbolsOf({ instrumentId, providerSymbol, ranges }: PlannedInstrument): ActionSymbol[] {
+  const always = { symbol: providerSymbol, startDay: -Infinity, endDay: Infinity };
+  return (ranges ?? [always]).map((range) => ({ ...range, instrumentId }));
+}
+
+/** One request for the market; for an instrument one for each symbol that it had meanwhile. */
+function actionQueries(
+  { instrument, firstDay }: ActionTask,
+  lastDay: number,
+  symbols: readonly ActionSymbol[],
+): ActionQuery[] {
+  const query = (symbol: string | undefined, first: number, last: number) => ({
+    ...{ symbol, firstExDate: toDate(first), lastExDate: toDate(last) },
+  });
+  if (!instrument) return [query(undefined, firstDay, lastDay)];
+  return symbols
+    .filter((range) => range.startDay <= lastDay && range.endDay > firstDay)
+    .map(({ symbol, startDay, endDay }) =>
+      query(symbol, Math.max(firstDay, startDay), Math.min(lastDay, endDay - 1)),
+    );
+}
+
+/** No month has passed without a dividend on the market: an answer without any is an outage. */
+const EMPTY_MARKET_DAYS_MAX = 30;
+
+/** Stores an answer; of an action it is whose symbol it was on the ex-date. */
 async function storeActions(
   tx: Transaction,
   task: ActionTask,
-  answer: ActionsAnswer<CorporateAction>,
+  symbols: readonly ActionSymbol[],
+  { actions, rejected }: ActionsAnswer<CorporateAction>,
+  options: IngestOptions,
+): Promise<ChangedAction[]> {
+  const { firstDay, lastDay, dataset } = task;
+  const byInstrument = Map.groupBy(symbols, ({ instrumentId }) => instrumentId);
+  const bySymbol = Map.groupBy(symbols, ({ symbol }) => symbol);
+  const found = Map.groupBy(actions, ({ symbol, exDate }) => {
+    return bySymbol.get(symbol)?.find((range) => isHeld(range, toDay(exDate)))?.instrumentId;
+  });
+  const unreadable = new Set(rejected.map((row) => row.symbol));
+  const isOutage =
+    !task.instrument && actions.length === 0 && lastDay - firstDay >= EMPTY_MARKET_DAYS_MAX;
+  const arrived = [...byInstrument].map(([instrumentId, ranges]): ArrivedActions => {
+    const isUnread = ranges.some(({ symbol }) => unreadable.has(symbol)) || unreadable.has('');
+    return {
+      instrumentId,
+      kind: dataset === 'splits' ? 'split' : 'dividend',
+      actions: found.get(instrumentId) ?? [],
+      scope: {
+        isCovered: (day) =>
+          day >= firstDay && day <= lastDay && ranges.some((range) => isHeld(range, day)),
+        isComplete: !isUnread && !isOutage,
+      },
+    };
+  });
+  const { changed, duplicates } = await upsertCorporateActions(tx, options, arrived);
+  const kept = rejected.flatMap((row) => {
+    const range = bySymbol.get(row.symbol)?.[0];
+    return range ? [{ ...row, instrumentId: range.instrumentId }] : [];
+  });
+  const twice = duplicates.map((one) => toDuplicateRow(one.instrumentId, one.action));
+  await insertRejectedRows(tx, [...kept, ...twice], options.provider, dataset);
+  return changed;
+}
+
+/** The same event once more under another id: it is kept where it adjusts nothing. */
+export function toDuplicateRow(instrumentId: number, action: CorporateAction) {
+  const { symbol, exDate: session } = action;
+  const reason = 'the same event as another one of the answer, under another id';
+  return { instrumentId, symbol, session, reason, raw: JSON.stringify(action) };
+}
+
+async function recordActionCoverage(
+  tx: Transaction,
+  task: ActionTask,
   options: IngestOptions,
   refusal: string | undefined,
-): Promise<{ instrumentId: number; exDate: string }[]> {
-  const bySymbol = new Map(task.covers.map((i) => [i.providerSymbol, i.instrumentId]));
-  const known = answer.actions.flatMap((action) => {
-    const instrumentId = bySymbol.get(action.symbol);
-    return instrumentId === undefined ? [] : [{ instrumentId, action }];
-  });
-  const changed = await upsertCorporateActions(tx, options.provider, known);
-  const rejected = answer.rejected
-    .filter((row) => bySymbol.has(row.symbol))
-    .map((row) => ({ ...row, instrumentId: bySymbol.get(row.symbol) ?? null }));
-  await insertRejectedRows(tx, rejected, options.provider, task.dataset);
+): Promise<void> {
   const ids = task.covers.map((instrument) => instrument.instrumentId);
   const coverage = await selectCoverageRanges(tx, task.dataset, ids);
   const changes = ids.map((instrumentId) => {
     const before = coverage.get(instrumentId) ?? [];
-    const after = recordAnswer(
-      before,
-      {
-        start: task.firstDay,
-        end: task.lastDay + 1,
-        provider: options.provider,
-        askedAt: options.receivedAt,
-        settledBefore: options.settledBefore,
-        hasBar: () => true,
-        listedOn: null,
-        refusal,
-      },
-      options.calendar,
-    );
-    return { instrumentId, before, after };
+    const answer = {
+      start: task.firstDay,
+      end: task.lastDay + 1,
+      provider: options.provider,
+      askedAt: options.receivedAt,
+      settledBefore: options.settledBefore,
+      hasBar: () => true,
+      completeUntil: options.receivedAt + ACTIONS_REFRESH_MS,
+      listedOn: null,
+      refusal,
+    };
+    return { instrumentId, before, after: recordAnswer(before, answer, options.calendar) };
   });
   await upsertCoverage(tx, task.dataset, changes);
-  return changed;
 }
 
-/** Scores the bars again that a new or changed action may explain. */
-async function rescore(
-  context: BackfillContext,
-  covers: readonly PlannedInstrument[],
-  changed: readonly { instrumentId: number; exDate: string }[],
+/** Scores the bars again that a new, changed or withdrawn action may explain. */
+export async function rescoreActions(
+  context: Pick<BackfillContext, 'database'>,
+  covers: readonly Pick<PlannedInstrument, 'instrumentId' | 'symbol' | 'listedOn'>[],
+  changed: readonly ChangedAction[],
   options: IngestOptions,
 ): Promise<void> {
   if (changed.length === 0) return;

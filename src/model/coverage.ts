@@ -33,6 +33,8 @@ export interface CoverageAnswer {
   hasBar: (day: number) => boolean;
   /** Why a session without a bar has none; null when there is nothing to say. */
   emptyDetail?: (day: number) => string | null;
+  /** When what is complete and settled is asked for again, epoch ms; undefined: never. */
+  completeUntil?: number;
   /** First session on the exchange: days before it are `before_listing`. */
   listedOn: number | null;
   /** Set when the provider refused the whole range. */
@@ -88,7 +90,9 @@ function sessionRange(
     retryAt: null,
     detail: null,
   };
-  if (answer.refusal === undefined && answer.hasBar(day)) return range;
+  if (answer.refusal === undefined && answer.hasBar(day)) {
+    return { ...range, retryAt: answer.completeUntil ?? null };
+  }
   if (answer.listedOn !== null && day < answer.listedOn) {
     return { ...range, state: 'before_listing', isSettled: true };
   }
@@ -126,6 +130,25 @@ export function overlay(
   return joined;
 }
 
+/** `ranges` as if nobody had been asked for some days. Both ascending. */
+export function withoutDays(
+  ranges: readonly CoverageRange[],
+  days: readonly number[],
+): CoverageRange[] {
+  const left: CoverageRange[] = [];
+  let next = 0;
+  for (const range of ranges) {
+    let { start } = range;
+    while (next < days.length && days[next] < start) next++;
+    for (; next < days.length && days[next] < range.end; next++) {
+      if (days[next] > start) left.push({ ...range, start, end: days[next] });
+      start = days[next] + 1;
+    }
+    if (start < range.end) left.push({ ...range, start });
+  }
+  return left;
+}
+
 /** Adds a range at the end, joining it with the last one when they say the same. */
 function append(ranges: CoverageRange[], range: CoverageRange): void {
   const last = ranges.at(-1);
@@ -158,6 +181,6 @@ export function isDue(
   publishedAt: number,
 ): boolean {
   if (range === undefined) return true;
-  if (range.state === 'complete') return !range.isSettled && range.askedAt < publishedAt;
+  if (range.state === 'complete' && !range.isSettled) return range.askedAt < publishedAt;
   return range.retryAt !== null && range.retryAt <= nowMs;
 }

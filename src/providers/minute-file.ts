@@ -7,6 +7,7 @@ import {
   type StoredIntraday,
 } from '../model/intraday.ts';
 import { newYorkDay, newYorkInstant, toDate, toDay } from '../model/session.ts';
+import { isActionHeader } from './action-file.ts';
 import {
   type BarChunk,
   type BarColumnNames,
@@ -134,7 +135,7 @@ class DateFinder {
 
 // ---------------------------------------------------------------------------- kinds
 
-export type FileKind = 'daily' | 'intraday' | 'trades';
+export type FileKind = 'daily' | 'intraday' | 'trades' | 'actions';
 
 /** Rows that are looked at. */
 const SNIFFED_ROWS = 200;
@@ -142,10 +143,10 @@ const DAY_MS = 86_400_000;
 const TRADE_SIZES = ['size', 'volume', 'quantity'];
 
 /**
- * What a file holds, by its header and first rows. Trades have a price and a size; bars have stamps
- * of which one symbol has several on a day, or that are at no midnight and not always at the same
- * time of the day. Whatever cannot be told is called daily: the reader of daily bars says what is
- * wrong with it.
+ * What a file holds, by its header and first rows. Trades have a price and a size; splits and
+ * dividends have a date and no prices; bars have stamps of which one symbol has several on a day,
+ * or that are at no midnight and not always at the same time of the day. Whatever cannot be told is
+ * called daily: the reader of daily bars says what is wrong with it.
  * @param columns the columns of a file that has no header.
  * @throws InputError when the file cannot be read.
  */
@@ -155,6 +156,7 @@ export async function sniffFile(path: string, columns?: string): Promise<FileKin
   const names = header.map(columnName);
   const isTrade = names.includes('price') && TRADE_SIZES.some((name) => names.includes(name));
   if (isTrade && !names.includes('open') && !names.includes('close')) return 'trades';
+  if (isActionHeader(header)) return 'actions';
   const unfolded = unfoldHeader(header);
   const { layout } = parseLayout(unfolded?.header ?? header, COLUMN_NAMES);
   if (layout.stamp < 0) return 'daily';

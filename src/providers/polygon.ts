@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { InputError, ProviderError } from '../errors.ts';
 import { type BarColumns, firstBars, makeBars, type RejectedRow } from '../model/bar.ts';
-import type { Dividend, Split } from '../model/corporate-action.ts';
+import { type Dividend, type Split, toWholeRatio } from '../model/corporate-action.ts';
 import { firstIntradayBars, INTRADAY_MS, makeIntradayBars } from '../model/intraday.ts';
 import { newYorkDay, toDate, toDay } from '../model/session.ts';
 import {
@@ -22,6 +22,7 @@ import type {
   IntradayRange,
   ListedSymbol,
   Provider,
+  SymbolChanges,
 } from './provider.ts';
 
 export interface PolygonOptions {
@@ -90,6 +91,7 @@ export function makePolygon(options: PolygonOptions): Provider {
     fetchSplits: (query, signal) => fetchActions(api, SPLITS, query, signal),
     fetchDividends: (query, signal) => fetchActions(api, DIVIDENDS, query, signal),
     fetchSymbol: (symbol, signal) => fetchSymbol(api, symbol, signal),
+    fetchSymbolChanges: (symbol, signal) => fetchSymbolChanges(api, symbol, signal),
     fetchSymbols: (signal) => fetchSymbols(api, signal),
   };
 }
@@ -426,8 +428,8 @@ function parseSplit(row: SplitRow): Split {
     providerActionId: row.id ?? `${row.ticker} ${row.execution_date}`,
     symbol: row.ticker,
     exDate: row.execution_date,
-    splitFrom: row.split_from,
-    splitTo: row.split_to,
+    ...toWholeRatio(row.split_from, row.split_to),
+    subtype: row.adjustment_type ?? null,
   };
 }
 
@@ -444,6 +446,7 @@ function parseDividend(row: DividendRow): Dividend {
     recordDate: row.record_date ?? null,
     payDate: row.pay_date ?? null,
     frequency: row.frequency ?? null,
+    subtype: row.distribution_type ?? row.dividend_type ?? null,
   };
 }
 
@@ -459,6 +462,37 @@ async function fetchSymbol(
     const { results } = parseEnvelope(api, DetailsPage, url, await api.http.fetchJson(url, signal));
     if (results.ticker === symbol) return parseTicker(results);
     throw garbage(api, `asked for ${symbol}, answered for ${results.ticker}`, results);
+  } catch (error) {
+    if (error instanceof ProviderError && error.kind === 'not_found') return undefined;
+    throw error;
+  }
+}
+
+/** The vendor's records begin then: symbols of long before are dated so. */
+const CHANGES_SINCE = '2003-09-10';
+
+/** The endpoint is experimental, and comes newest first. */
+async function fetchSymbolChanges(
+  api: Api,
+  symbol: string,
+  signal: AbortSignal | undefined,
+): Promise<SymbolChanges | undefined> {
+  const path = `/vX/reference/tickers/${toSegment(symbol)}/events`;
+  const url = toUrl(api, path, { types: 'ticker_change' });
+  try {
+    const body = await api.http.fetchJson(url, signal);
+    const { results } = parseEnvelope(api, EventsPage, url, body);
+    const changes = results.events
+      .filter(({ type }) => type === 'ticker_change')
+      .map(({ date, ticker_change }) => ({ symbol: ticker_change?.ticker ?? '', since: date }))
+      .sort((a, b) => (a.since < b.since ? -1 : 1));
+    const isTwice = changes.some(({ since }, i) => i > 0 && since === changes[i - 1].since);
+    const isNamed = changes.every((change) => change.symbol !== '');
+    if (isTwice || !isNamed || !changes.some((change) => change.symbol === symbol)) {
+      throw garbage(api, `${path}: the changes are not those of ${symbol}, each of a day`, body);
+    }
+    const { name = null, composite_figi: figi = null } = results;
+    return { name, figi, changes, knownSince: CHANGES_SINCE };
   } catch (error) {
     if (error instanceof ProviderError && error.kind === 'not_found') return undefined;
     throw error;
@@ -544,6 +578,7 @@ const SplitRow = z.object({
   execution_date: isoDate,
   split_from: z.number().positive(),
   split_to: z.number().positive(),
+  adjustment_type: z.string().nullish(),
 });
 type SplitRow = z.infer<typeof SplitRow>;
 
@@ -556,7 +591,10 @@ const SPLITS: ActionEndpoint<SplitRow, Split> = {
   parse: parseSplit,
 };
 
-/** `frequency` 0 is a single payment. `dividend_type` is in deprecated answers only. */
+/**
+ * `frequency` 0 is a single payment. `distribution_type` (recurring, special) is in current answers
+ * only, `dividend_type` (CD, SC) in deprecated ones.
+ */
 const DividendRow = z.object({
   id: z.string().min(1).optional(),
   ticker: z.string().min(1),
@@ -568,6 +606,7 @@ const DividendRow = z.object({
   pay_date: isoDate.nullish(),
   frequency: z.int().nullish(),
   dividend_type: z.string().nullish(),
+  distribution_type: z.string().nullish(),
 });
 type DividendRow = z.infer<typeof DividendRow>;
 
@@ -589,6 +628,22 @@ const TickerRow = z.object({
   delisted_utc: z.iso.datetime({ offset: true }).nullish(),
 });
 type TickerRow = z.infer<typeof TickerRow>;
+
+/** Other types of events may be added; `composite_figi` and `cik` are often missing. */
+const EventsPage = z.object({
+  status: page.status,
+  results: z.object({
+    name: z.string().nullish(),
+    composite_figi: z.string().nullish(),
+    events: z.array(
+      z.object({
+        type: z.string(),
+        date: isoDate,
+        ticker_change: z.object({ ticker: z.string() }).nullish(),
+      }),
+    ),
+  }),
+});
 
 const TickersPage = z.object({ ...page, results: z.array(TickerRow).nullish() });
 const DetailsPage = z.object({ status: page.status, results: TickerRow });

@@ -6,6 +6,7 @@ import {
   overlay,
   recordAnswer,
   retryDelayMs,
+  withoutDays,
 } from '../../src/model/coverage.ts';
 import { toDate, toDay } from '../../src/model/session.ts';
 import { below, calendar, type Random, seededRandom } from '../fixtures/bars.ts';
@@ -335,6 +336,14 @@ describe('due', () => {
     expect(isDue(range({ askedAt: 0 }), NOW, NOW)).toBe(false);
   });
 
+  test('is what is settled when its time is over, and what is not settled as ever', () => {
+    const kept = range({ retryAt: NOW });
+    expect(isDue(kept, NOW - 1, NOW + DAY)).toBe(false);
+    expect(isDue(kept, NOW, 0)).toBe(true);
+    const open = range({ isSettled: false, askedAt: NOW, retryAt: NOW });
+    expect(isDue(open, NOW + DAY, NOW)).toBe(false);
+  });
+
   test('is an unsettled answer once for each session published since', () => {
     const open = range({ isSettled: false });
     expect(isDue(open, NOW + DAY, NOW - 1)).toBe(false);
@@ -357,4 +366,49 @@ describe('due', () => {
 test('the wait doubles from 20 hours to 30 days and stays finite', () => {
   const hours = [1, 2, 3, 4, 5, 6, 7, 8, 50, 5_000].map((n) => retryDelayMs(n) / HOUR);
   expect(hours).toEqual([20, 40, 80, 160, 320, 640, 720, 720, 720, 720]);
+});
+
+describe('coverage without some days', () => {
+  const range = (start: string, end: string): CoverageRange => ({
+    ...{ start: toDay(start), end: toDay(end), state: 'complete', provider: 'vendor' },
+    ...{ askedAt: NOW, ...SETTLED },
+  });
+  const ranges = [range('2024-01-08', '2024-01-16'), range('2024-01-18', '2024-01-20')];
+  const without = (...dates: string[]) => shown(withoutDays(ranges, dates.map(toDay)));
+
+  test('leaves them to be asked for, and the rest as it was', () => {
+    expect(without()).toEqual(shown(ranges));
+    expect(without('2024-01-08', '2024-01-10', '2024-01-11', '2024-01-19')).toEqual([
+      '2024-01-09..2024-01-10 complete',
+      '2024-01-12..2024-01-16 complete',
+      '2024-01-18..2024-01-19 complete',
+    ]);
+    expect(without('2024-01-18', '2024-01-19')).toEqual(['2024-01-08..2024-01-16 complete']);
+  });
+
+  test('that it does not have is as it was', () => {
+    expect(without('2024-01-02', '2024-01-16', '2024-01-17', '2024-01-22')).toEqual(shown(ranges));
+  });
+
+  test('says of every other day what it said before (500 cases)', () => {
+    const random = seededRandom(11);
+    for (let i = 0; i < 500; i++) {
+      const all: CoverageRange[] = [];
+      for (let start = 100; start < 160; ) {
+        const end = start + 1 + below(random, 9);
+        if (random() < 0.7) all.push({ ...ranges[0], start, end });
+        start = end + below(random, 3);
+      }
+      const days = [...new Set(Array.from({ length: below(random, 20) }, () => below(random, 80)))]
+        .map((day) => day + 90)
+        .sort((a, b) => a - b);
+      const left = withoutDays(all, days);
+      const has = (list: readonly CoverageRange[], day: number) =>
+        list.some(({ start, end }) => start <= day && day < end);
+      for (let day = 90; day < 180; day++) {
+        expect([day, has(left, day)]).toEqual([day, has(all, day) && !days.includes(day)]);
+      }
+      expect(left.every(({ start, end }) => start < end)).toBe(true);
+    }
+  });
 });

@@ -498,6 +498,7 @@ describe('splits', () => {
           exDate: '2020-08-31',
           splitFrom: 1,
           splitTo: 4,
+          subtype: null,
         },
       ],
     });
@@ -541,6 +542,20 @@ describe('splits', () => {
     expect(actions[7]).toMatchObject({ splitFrom: 2, splitTo: 1 });
   });
 
+  test('have their kind, and whole numbers where the vendor rounded a quotient', async () => {
+    const server = serve({
+      splits: [
+        { ...SPLITS[0], split_to: 7.00000700001, adjustment_type: 'forward_split' },
+        { ...SPLITS[0], id: 'E9', split_to: 1.0085, adjustment_type: 'stock_dividend' },
+      ],
+    });
+    const { actions } = await connect(server).fetchSplits({ symbol: 'AAPL', ...ALL });
+    expect(actions).toMatchObject([
+      { splitFrom: 1, splitTo: 7, subtype: 'forward_split' },
+      { splitFrom: 1, splitTo: 1.0085, subtype: 'stock_dividend' },
+    ]);
+  });
+
   test('that cannot be, or were not asked for, are rejected', async () => {
     const server = serve();
     const [good] = SPLITS;
@@ -571,6 +586,16 @@ describe('splits', () => {
 });
 
 describe('dividends', () => {
+  test('have their kind, in the words of either endpoint', async () => {
+    const server = serve({ dividends: [{ ...DIVIDENDS[0], distribution_type: 'special' }] });
+    const { actions } = await connect(server).fetchDividends(ALL);
+    expect(actions).toMatchObject([{ subtype: 'special' }]);
+    server.respond(payload('client_python_mocks/v3__reference__dividends.json'));
+    const wide = { firstExDate: '2020-01-01', lastExDate: '2030-12-31' };
+    const old = await connect(server).fetchDividends(wide);
+    expect(new Set(old.actions.map(({ subtype }) => subtype))).toEqual(new Set(['CD']));
+  });
+
   test('of a symbol', async () => {
     const server = serve({ dividends: DIVIDENDS });
     const answer = await connect(server).fetchDividends({ symbol: 'AAPL', ...ALL });
@@ -588,6 +613,7 @@ describe('dividends', () => {
           recordDate: '2023-08-14',
           payDate: '2023-08-17',
           frequency: 4,
+          subtype: null,
         },
         {
           kind: 'dividend',
@@ -600,6 +626,7 @@ describe('dividends', () => {
           recordDate: null,
           payDate: null,
           frequency: null,
+          subtype: null,
         },
       ],
     });
@@ -670,6 +697,48 @@ describe('symbols', () => {
     expect(await provider.fetchSymbol('FB')).toBeUndefined();
     server.respond(answerWith({ status: 'OK', results: { ticker: 'META' } }));
     expect((await failure(provider.fetchSymbol('FB'))).kind).toBe('garbage');
+  });
+
+  const meta = { symbol: 'META', since: '2022-06-11' };
+  const fb = { symbol: 'FB', since: '2012-05-18' };
+
+  test('were others before, as in the official examples', async () => {
+    const server = serve();
+    server.respond(
+      payload('client_python_mocks/vX__reference__tickers__META__events&types=ticker_change.json'),
+    );
+    expect(await connect(server).fetchSymbolChanges('META')).toEqual({
+      ...{ name: 'Meta Platforms, Inc. Class A Common Stock', figi: 'BBG000MM2P62' },
+      ...{ changes: [fb, meta], knownSince: '2003-09-10' },
+    });
+    expect(server.requests).toEqual([
+      'GET /vX/reference/tickers/META/events?types=ticker_change (key right)',
+    ]);
+    server.respond(payload('openapi_examples/vX__reference__tickers__id__events.json'));
+    expect(await connect(server).fetchSymbolChanges('META')).toMatchObject({
+      ...{ figi: null, changes: [fb, { ...meta, since: '2022-06-09' }] },
+    });
+  });
+
+  test('of which no change is known are undefined', async () => {
+    expect(await connect(serve()).fetchSymbolChanges('NONE')).toBeUndefined();
+  });
+
+  test.each([
+    ['of another company', [{ date: '2012-05-18', ticker: 'FB' }]],
+    [
+      'two of one day',
+      [
+        { date: '2022-06-09', ticker: 'META' },
+        { date: '2022-06-09', ticker: 'FB' },
+      ],
+    ],
+    ['of a day that is none', [{ date: '2022-06-31', ticker: 'META' }]],
+    ['without a symbol', [{ date: '2022-06-09', ticker: '' }]],
+  ])('that change in a way that cannot be are garbage: %s', async (_what, changes) => {
+    const server = serve({ changes: new Map([['META', changes]]) });
+    const error = await failure(connect(server).fetchSymbolChanges('META'));
+    expect(error.kind).toBe('garbage');
   });
 
   test('are listed page by page', async () => {

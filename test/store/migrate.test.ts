@@ -201,6 +201,37 @@ for (const edition of EDITIONS) {
       expect(await checkSchema(sql)).toBeUndefined();
     });
 
+    test('keeps splits and dividends of an older schema, and asks for them again', async () => {
+      const { sql } = await makeEmpty();
+      await migrate(sql, MIGRATIONS.slice(0, 3));
+      const [{ id }] = await sql`
+        insert into instruments (is_tracked) values (true) returning instrument_id as id`;
+      await sql`
+        insert into corporate_actions (instrument_id, kind, ex_date, provider, provider_action_id,
+          split_from, split_to)
+        values (${id}, 'split', '2020-08-31', 'polygon', 'E1', 1, 4)`;
+      for (const dataset of ['1d', 'splits', 'dividends']) {
+        await sql`
+          insert into coverage (instrument_id, dataset, start_session, end_session, state,
+            is_settled, provider, asked_at)
+          values (${id}, ${dataset}, '2020-01-02', '2024-01-02', 'complete', true, 'polygon',
+            '2024-03-01T02:00:00Z')`;
+      }
+      await migrate(sql);
+      const actions = await sql`
+        select split_to, ts_withdrawn, ts_missing, subtype from corporate_actions`;
+      expect([...actions]).toEqual([
+        { split_to: 4, ts_withdrawn: null, ts_missing: null, subtype: null },
+      ]);
+      const coverage = await sql`select dataset, retry_at from coverage order by dataset`;
+      const again = new Date('2024-03-08T02:00:00Z');
+      expect([...coverage]).toEqual([
+        { dataset: '1d', retry_at: null },
+        { dataset: 'dividends', retry_at: again },
+        { dataset: 'splits', retry_at: again },
+      ]);
+    });
+
     test('sets up new tables as the edition has them', async () => {
       const { sql } = await makeEmpty();
       await migrate(sql, MIGRATIONS.slice(0, 2));

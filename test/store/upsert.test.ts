@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'bun:test';
-import type { CorporateAction, Dividend, Split } from '../../src/model/corporate-action.ts';
 import type { CoverageRange } from '../../src/model/coverage.ts';
 import { toDate, toDay } from '../../src/model/session.ts';
 import type { StoredBars } from '../../src/store/bar-columns.ts';
@@ -8,23 +7,14 @@ import {
   insertBars,
   insertRejectedRows,
   selectCoverageRanges,
-  selectGapCauses,
   selectStoredBars,
   upsertChangedBars,
-  upsertCorporateActions,
   upsertCoverage,
   withIngestLock,
 } from '../../src/store/upsert.ts';
 import { describeEditions } from '../database.ts';
 import { type Bar, eventfulBars, flatBar, sessionsFrom, toColumns } from '../fixtures/bars.ts';
-import {
-  addInstrument,
-  addSplit,
-  failureOf,
-  ingest,
-  RECEIVED,
-  selectStored,
-} from '../fixtures/warehouse.ts';
+import { addInstrument, failureOf, ingest, RECEIVED, selectStored } from '../fixtures/warehouse.ts';
 
 const ORIGIN = { provider: 'vendor', receivedAt: RECEIVED };
 
@@ -222,118 +212,5 @@ describeEditions('upsert', (database) => {
       { provider: 'file', instrument_id: null, seen_count: 1 },
       { provider: 'other', instrument_id: null, seen_count: 1 },
     ]);
-  });
-
-  describe('corporate actions', () => {
-    const dividend = (change: Partial<Dividend> = {}): Dividend => ({
-      ...{ kind: 'dividend', providerActionId: 'D1', symbol: 'X', exDate: '2024-02-09' },
-      ...{ cashAmount: 0.24, currency: 'USD', declaredDate: '2024-02-01', frequency: 4 },
-      ...{ recordDate: '2024-02-12', payDate: '2024-02-15' },
-      ...change,
-    });
-    const split = (change: Partial<Split> = {}): Split => ({
-      ...{ kind: 'split', providerActionId: 'S1', symbol: 'X', exDate: '2020-08-31' },
-      ...{ splitFrom: 1, splitTo: 4 },
-      ...change,
-    });
-    const store = async (instrumentId: number, actions: CorporateAction[], provider = 'vendor') =>
-      (
-        await withIngestLock(sql(), (tx) =>
-          upsertCorporateActions(
-            tx,
-            provider,
-            actions.map((action) => ({ instrumentId, action })),
-          ),
-        )
-      )
-        .map(({ exDate }) => exDate)
-        .sort();
-    const causes = async (id: number) => {
-      const found = (await withIngestLock(sql(), (tx) => selectGapCauses(tx, [id]))).get(id);
-      const dated = (events?: ReadonlyMap<number, number>) =>
-        Object.fromEntries([...(events ?? [])].map(([day, value]) => [toDate(day), value]));
-      return { splits: dated(found?.splitRatio), dividends: dated(found?.dividendCash) };
-    };
-
-    test('are told once, and again only when they say something else', async () => {
-      const id = await addInstrument(sql(), 'AA');
-      expect(await store(id, [])).toEqual([]);
-      expect(await store(id, [split(), dividend()])).toEqual(['2020-08-31', '2024-02-09']);
-      expect(await store(id, [split(), dividend()])).toEqual([]);
-      expect(await store(id, [split(), dividend({ cashAmount: 0.25 })])).toEqual(['2024-02-09']);
-      expect(await store(id, [dividend({ cashAmount: 0.25, payDate: null })])).toEqual([
-        '2024-02-09',
-      ]);
-      const [row] = await sql()`
-        select * from corporate_actions where instrument_id = ${id} and kind = 'dividend'`;
-      expect(row).toMatchObject({
-        ...{ ex_date: '2024-02-09', provider: 'vendor', provider_action_id: 'D1' },
-        ...{ cash_amount: 0.25, currency: 'USD', declared_date: '2024-02-01' },
-        ...{ record_date: '2024-02-12', pay_date: null, frequency: 4 },
-        ...{ split_from: null, split_to: null, ts_withdrawn: null },
-      });
-    });
-
-    test('of one answer that come twice are stored once: the last one', async () => {
-      const id = await addInstrument(sql(), 'AB');
-      expect(await store(id, [split(), split({ splitTo: 5 })])).toEqual(['2020-08-31']);
-      expect((await causes(id)).splits).toEqual({ '2020-08-31': 5 });
-    });
-
-    test('of another provider or instrument stand beside them', async () => {
-      const [id, other] = [await addInstrument(sql(), 'AC'), await addInstrument(sql(), 'AD')];
-      expect(await store(id, [dividend()])).toEqual(['2024-02-09']);
-      expect(await store(other, [dividend()])).toEqual(['2024-02-09']);
-      expect(await store(id, [dividend()], 'other')).toEqual(['2024-02-09']);
-      const [{ count }] = await sql()`
-        select count(*) from corporate_actions where instrument_id in (${id}, ${other})`;
-      expect(count).toBe(3);
-    });
-
-    test('that move to another day are told with both days', async () => {
-      const id = await addInstrument(sql(), 'AE');
-      expect(await addSplit(sql(), id, { exDate: '2024-01-10', splitFrom: 1, splitTo: 2 })).toEqual(
-        [{ instrumentId: id, exDate: '2024-01-10' }],
-      );
-      await store(id, [split({ providerActionId: 'M', exDate: '2024-01-11' })]);
-      expect(await store(id, [split({ providerActionId: 'M', exDate: '2024-01-12' })])).toEqual([
-        '2024-01-11',
-        '2024-01-12',
-      ]);
-    });
-
-    test('of one day are multiplied and added; withdrawn ones count for nothing', async () => {
-      const id = await addInstrument(sql(), 'AF');
-      await store(id, [
-        split(),
-        split({ providerActionId: 'S2', splitFrom: 10, splitTo: 1 }),
-        split({ providerActionId: 'S3', exDate: '2021-01-04', splitFrom: 2, splitTo: 3 }),
-        dividend(),
-        dividend({ providerActionId: 'D2', cashAmount: 1.5 }),
-      ]);
-      expect(await causes(id)).toEqual({
-        splits: { '2020-08-31': 4 * 0.1, '2021-01-04': 1.5 },
-        dividends: { '2024-02-09': 1.74 },
-      });
-      await sql()`
-        update corporate_actions set ts_withdrawn = now()
-        where instrument_id = ${id} and provider_action_id in ('S3', 'D2')`;
-      expect(await causes(id)).toEqual({
-        splits: { '2020-08-31': 4 * 0.1 },
-        dividends: { '2024-02-09': 0.24 },
-      });
-      // Announced again, it counts again, although it says the same as before.
-      const back = split({
-        ...{ providerActionId: 'S3', exDate: '2021-01-04', splitFrom: 2, splitTo: 3 },
-      });
-      expect(await store(id, [back])).toEqual(['2021-01-04']);
-      expect((await causes(id)).splits).toEqual({ '2020-08-31': 4 * 0.1, '2021-01-04': 1.5 });
-    });
-
-    test('that are impossible are refused', async () => {
-      const id = await addInstrument(sql(), 'AG');
-      expect(await failureOf(store(id, [split({ splitFrom: 0 })]))).toContain('split_from');
-      expect(await failureOf(store(id, [dividend({ cashAmount: -1 })]))).toContain('cash_amount');
-    });
   });
 });
