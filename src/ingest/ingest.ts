@@ -1,10 +1,19 @@
 import { InputError } from '../errors.ts';
 import { type BarColumns, copyBar, pickBars, type RejectedRow } from '../model/bar.ts';
-import { MEDIAN_SESSIONS, type QualityThresholds } from '../model/quality.ts';
-import { type Calendar, newYorkDay, toDate } from '../model/session.ts';
+import { FLAG, MEDIAN_SESSIONS, type QualityThresholds } from '../model/quality.ts';
+import { type Calendar, newYorkDay, newYorkInstant, toDate } from '../model/session.ts';
 import { isTradeCount, makeStoredBars, type StoredBars } from '../store/bar-columns.ts';
+import { selectGapCauses } from '../store/corporate-actions.ts';
 import type { Sql, Transaction } from '../store/database.ts';
 import { insertEvents, type NewEvent } from '../store/events.ts';
+import {
+  type FlaggedBar,
+  isFlagged,
+  recordFindings,
+  recordSeen,
+  type SeenRange,
+  selectDecisions,
+} from '../store/findings.ts';
 import {
   type BarRow,
   type ChangedBar,
@@ -14,22 +23,23 @@ import {
   notifyBars,
   type SessionSpan,
   type StatusChange,
-  selectGapCauses,
   selectHeldBars,
   selectStoredBars,
   upsertChangedBars,
   upsertStatus,
   withIngestLock,
 } from '../store/upsert.ts';
+import { applyDecisions, seenSplits } from './findings.ts';
 import {
   type AskedRange,
   addToStatus,
   barEvents,
   type CounterChange,
   emptyStatus,
+  markUnfinished,
   recordCoverage,
 } from './record.ts';
-import { NO_CAUSES, validateBars } from './validate.ts';
+import { type GapCauses, NO_CAUSES, validateBars } from './validate.ts';
 
 /** What arrived for one instrument. */
 export interface IngestItem {
@@ -90,51 +100,79 @@ export async function ingestBars(
   await withIngestLock(write, async (tx) => {
     const stored = await selectContext(tx, prepared, options);
     const causes = await selectGapCauses(tx, [...ids]);
-    const inserts: BarRow[] = [];
-    const changes: ChangedBar[] = [];
-    const statuses: StatusChange[] = [];
-    const events: NewEvent[] = [];
+    const decisions = await selectDecisions(tx, '1d', [...ids]);
+    const writes: Writes = {
+      ...{ inserts: [], changes: [], flagged: [], seen: [], statuses: [], events: [] },
+    };
     for (const one of prepared) {
       const { instrumentId } = one.item;
       const context = stored.get(instrumentId);
-      const merged = mergeBars(one, context, options);
-      const scores = validateBars(
-        merged.bars,
-        options.calendar,
-        causes.get(instrumentId) ?? NO_CAUSES,
-        options.thresholds,
-        { score: merged.bars.score, flags: merged.bars.flags },
-      );
-      if (scores.score.length !== merged.bars.length) throw new Error('a bar was not scored');
-      const { count, status, news } = compare(one, merged, context, inserts, changes);
-      counts.set(instrumentId, count);
-      events.push(
-        ...barEvents(instrumentId, one.item.symbol, '1d', merged.bars, news, (row) =>
-          toDate(merged.bars.session[row]),
-        ),
-      );
-      if (status) statuses.push({ ...status, isSynthetic: options.isSynthetic });
+      const known = causes.get(instrumentId) ?? NO_CAUSES;
+      const merged = scoreBars(one, context, known, options);
+      applyDecisions(merged.bars, decisions.get(instrumentId));
+      const { calendar } = options;
+      const seen = seenSplits(instrumentId, merged.bars, calendar, known, merged.from);
+      if (seen) writes.seen.push(seen);
+      const compared = compare(one, merged, context, writes);
+      announce(one.item, merged.bars, compared, writes, options);
+      counts.set(instrumentId, compared.count);
     }
-    const origin = { provider: options.provider, receivedAt: options.receivedAt };
-    await insertBars(tx, inserts, origin);
-    await upsertChangedBars(tx, changes, origin);
-    await upsertStatus(tx, statuses, options.provider);
-    await insertRejectedRows(
-      tx,
-      prepared.flatMap(({ item, rejected }) =>
-        rejected.map((row) => ({ ...row, instrumentId: item.instrumentId })),
-      ),
-      options.provider,
-      '1d',
-    );
-    await recordCoverage(tx, '1d', prepared.map(toArrival), options);
-    await notifyBars(
-      tx,
-      statuses.map((status) => status.instrumentId),
-    );
-    await insertEvents(tx, events);
+    await store(tx, prepared, writes, options);
   });
   return counts;
+}
+
+/** Lays the arriving bars over the stored ones, and scores all of them. */
+function scoreBars(
+  one: Prepared,
+  context: StoredBars | undefined,
+  causes: GapCauses,
+  options: IngestOptions,
+): Merged {
+  const { calendar, thresholds, receivedAt } = options;
+  const merged = mergeBars(one, context, options);
+  const { bars } = merged;
+  validateBars(bars, calendar, causes, thresholds, { score: bars.score, flags: bars.flags });
+  markUnfinished(bars, receivedAt, endOfRow(merged, context, options));
+  return merged;
+}
+
+interface Writes {
+  inserts: BarRow[];
+  changes: ChangedBar[];
+  /** Those of them that have, or had, flags that are findings. */
+  flagged: FlaggedBar[];
+  /** What was seen between bars. */
+  seen: SeenRange[];
+  statuses: StatusChange[];
+  events: NewEvent[];
+}
+
+async function store(
+  tx: Transaction,
+  prepared: readonly Prepared[],
+  { inserts, changes, flagged, seen, statuses, events }: Writes,
+  options: IngestOptions,
+): Promise<void> {
+  const { provider, receivedAt } = options;
+  const origin = { provider, receivedAt };
+  await insertBars(tx, inserts, origin);
+  await upsertChangedBars(tx, changes, origin);
+  await upsertStatus(tx, statuses, provider);
+  await recordFindings(tx, '1d', flagged, receivedAt);
+  await recordSeen(tx, '1d', seen, receivedAt);
+  await insertRejectedRows(
+    tx,
+    prepared.flatMap(({ item, rejected }) =>
+      rejected.map((row) => ({ ...row, instrumentId: item.instrumentId })),
+    ),
+    provider,
+    '1d',
+  );
+  const covered = await recordCoverage(tx, '1d', prepared.map(toArrival), options);
+  const written = statuses.map((status) => status.instrumentId);
+  await notifyBars(tx, [...new Set([...written, ...covered])]);
+  await insertEvents(tx, events);
 }
 
 const toArrival = ({ item, bars, rejected }: Prepared) => ({
@@ -307,14 +345,38 @@ function mergeBars(prepared: Prepared, stored: StoredBars | undefined, o: Ingest
   return { bars, storedRow, freshRow, from };
 }
 
+/** When the session of a merged row is over: of arriving bars, and of those still unfinished. */
+function endOfRow(
+  { bars, freshRow, storedRow }: Merged,
+  stored: StoredBars | undefined,
+  { calendar, receivedAt }: IngestOptions,
+): (row: number) => number {
+  const today = newYorkDay(receivedAt);
+  return (row) => {
+    if (freshRow[row] < 0) {
+      const isUnfinished = ((stored?.flags[storedRow[row]] ?? 0) & FLAG.unfinished) !== 0;
+      return isUnfinished ? Number.POSITIVE_INFINITY : Number.NEGATIVE_INFINITY;
+    }
+    const day = bars.session[row];
+    if (day < today) return Number.NEGATIVE_INFINITY;
+    return calendar.isSession(day) ? calendar.closeMs(day) : newYorkInstant(day + 1, 0);
+  };
+}
+
+interface Compared {
+  count: IngestCount;
+  status: CounterChange | null;
+  /** Rows that are new or say something else. */
+  news: number[];
+}
+
 /** Sorts merged rows into what to insert, change and leave, and adds up the counters. */
 function compare(
   prepared: Prepared,
   merged: Merged,
   stored: StoredBars | undefined,
-  inserts: BarRow[],
-  changes: ChangedBar[],
-): { count: IngestCount; status: CounterChange | null; news: number[] } {
+  { inserts, changes, flagged }: Writes,
+): Compared {
   const { instrumentId } = prepared.item;
   const { bars, storedRow, freshRow } = merged;
   const count: IngestCount = {
@@ -324,13 +386,13 @@ function compare(
     rejected: prepared.rejected.length,
   };
   const status = emptyStatus(instrumentId);
-  /** Rows that are new or say something else. */
   const news: number[] = [];
   let written = 0;
   for (let row = merged.from; row < bars.length; row++) {
     const old = storedRow[row];
     if (old < 0 || !stored) {
       inserts.push({ instrumentId, bars, row });
+      if (isFlagged(bars.flags[row], 0)) flagged.push({ instrumentId, bars, row, flagsBefore: 0 });
       count.inserted++;
       news.push(row);
       addToStatus(status, bars, row, 1);
@@ -340,6 +402,7 @@ function compare(
     const isRevision = freshRow[row] >= 0 && !isSameBar(stored, old, bars, row);
     if (isRevision) {
       count.changed++;
+      status.revisions++;
       news.push(row);
     } else if (freshRow[row] >= 0) count.unchanged++;
     if (!isRevision && stored.flags[old] === bars.flags[row]) {
@@ -348,9 +411,28 @@ function compare(
       }
     }
     changes.push({ instrumentId, bars, row, isRevision });
+    const flagsBefore = stored.flags[old];
+    if (isFlagged(bars.flags[row], flagsBefore)) {
+      flagged.push({ instrumentId, bars, row, flagsBefore });
+    }
     addToStatus(status, stored, old, -1);
     addToStatus(status, bars, row, 1);
     written++;
   }
   return { count, status: written > 0 ? status : null, news };
+}
+
+/** What the counters and the stream are told of an instrument. */
+function announce(
+  { instrumentId, symbol }: IngestItem,
+  bars: StoredBars,
+  { status, news }: Compared,
+  { events, statuses }: Writes,
+  { receivedAt, isSynthetic }: IngestOptions,
+): void {
+  const timeOf = (row: number) => toDate(bars.session[row]);
+  events.push(...barEvents(instrumentId, symbol, '1d', bars, news, timeOf));
+  if (!status) return;
+  const revisedAt = status.revisions > 0 ? receivedAt : null;
+  statuses.push({ ...status, revisedAt, isSynthetic });
 }

@@ -6,6 +6,7 @@ import {
   type IntradayBars,
   type StoredIntraday,
 } from '../model/intraday.ts';
+import { FLAG } from '../model/quality.ts';
 import { newYorkDay, toDate } from '../model/session.ts';
 import {
   isTradeCount,
@@ -15,6 +16,7 @@ import {
 } from '../store/bar-columns.ts';
 import type { Sql, Transaction } from '../store/database.ts';
 import { insertEvents, type NewEvent } from '../store/events.ts';
+import { type FlaggedBar, isFlagged, recordFindings, selectDecisions } from '../store/findings.ts';
 import {
   type ChangedIntraday,
   type IntradayRow,
@@ -31,6 +33,7 @@ import {
   upsertStatus,
   withIngestLock,
 } from '../store/upsert.ts';
+import { applyDecisions } from './findings.ts';
 import { type IngestCount, type IngestOptions, isSameBar, refuseMixing } from './ingest.ts';
 import {
   type AskedRange,
@@ -38,6 +41,7 @@ import {
   barEvents,
   type CounterChange,
   emptyStatus,
+  markUnfinished,
   recordCoverage,
 } from './record.ts';
 import { validateIntraday } from './validate-intraday.ts';
@@ -85,9 +89,11 @@ export async function ingestIntraday(
   if (ids.size !== items.length) throw new Error('an instrument is twice in one batch');
   await withIngestLock(write, async (tx) => {
     const stored = await selectContext(tx, prepared, options);
-    const writes: Writes = { inserts: [], changes: [], statuses: [], events: [] };
+    const decisions = await selectDecisions(tx, options.timeframe, [...ids]);
+    const writes: Writes = { inserts: [], changes: [], flagged: [], statuses: [], events: [] };
     for (const one of prepared) {
       const merged = mergeBars(one, stored.get(one.item.instrumentId), options);
+      applyDecisions(merged.bars, decisions.get(one.item.instrumentId));
       const count = compare(one, merged, options, writes);
       counts.set(one.item.instrumentId, count);
     }
@@ -99,6 +105,8 @@ export async function ingestIntraday(
 interface Writes {
   inserts: IntradayRow[];
   changes: ChangedIntraday[];
+  /** Those of them that have, or had, flags that are findings. */
+  flagged: FlaggedBar[];
   statuses: StatusChange[];
   events: NewEvent[];
 }
@@ -106,7 +114,7 @@ interface Writes {
 async function store(
   tx: Transaction,
   prepared: readonly Prepared[],
-  { inserts, changes, statuses, events }: Writes,
+  { inserts, changes, flagged, statuses, events }: Writes,
   options: IntradayOptions,
 ): Promise<void> {
   const { timeframe, provider, receivedAt } = options;
@@ -114,6 +122,7 @@ async function store(
   await insertIntraday(tx, timeframe, inserts, origin);
   await upsertChangedIntraday(tx, timeframe, changes, origin);
   await upsertStatus(tx, statuses, provider, timeframe);
+  await recordFindings(tx, timeframe, flagged, receivedAt);
   const rejected = prepared.flatMap(({ item, rejected: rows }) =>
     rows.map((row) => ({ ...row, instrumentId: item.instrumentId })),
   );
@@ -125,11 +134,9 @@ async function store(
     asked: item.asked,
     listedOn: item.listedOn,
   }));
-  await recordCoverage(tx, timeframe, arrivals, options);
-  await notifyBars(
-    tx,
-    statuses.map((status) => status.instrumentId),
-  );
+  const covered = await recordCoverage(tx, timeframe, arrivals, options);
+  const written = statuses.map((status) => status.instrumentId);
+  await notifyBars(tx, [...new Set([...written, ...covered])]);
   await insertEvents(tx, events);
 }
 
@@ -274,7 +281,14 @@ function mergeBars(
   for (; i < fresh.length; size++) takeFresh();
   const bars = sliceIntraday(all, 0, size);
   const { calendar, thresholds, timeframe } = options;
-  validateIntraday(bars, INTRADAY_MS[timeframe], calendar, thresholds, bars);
+  const lengthMs = INTRADAY_MS[timeframe];
+  validateIntraday(bars, lengthMs, calendar, thresholds, bars);
+  markUnfinished(bars, options.receivedAt, (row) => {
+    if (isFresh[row] === 1) return bars.ts[row] + lengthMs;
+    const flags = stored[storedPart[row]].flags[storedRow[row]];
+    const isUnfinished = (flags & FLAG.unfinished) !== 0;
+    return isUnfinished ? Number.POSITIVE_INFINITY : Number.NEGATIVE_INFINITY;
+  });
   return { bars, storedPart, storedRow, isFresh, stored };
 }
 
@@ -282,7 +296,7 @@ function mergeBars(
 function compare(
   { item, rejected }: Prepared,
   merged: Merged,
-  { timeframe, isSynthetic }: IntradayOptions,
+  { timeframe, isSynthetic, receivedAt }: IntradayOptions,
   writes: Writes,
 ): IngestCount {
   const { instrumentId, symbol } = item;
@@ -296,6 +310,9 @@ function compare(
     const fresh = isFresh[row] === 1;
     if (position < 0) {
       writes.inserts.push({ instrumentId, bars, row });
+      if (isFlagged(bars.flags[row], 0)) {
+        writes.flagged.push({ instrumentId, bars, row, flagsBefore: 0 });
+      }
       count.inserted++;
       news.push(row);
       addToStatus(status, bars, row, 1);
@@ -307,15 +324,23 @@ function compare(
     const isRevision = fresh && !isSameBar(stored, old, bars, row);
     if (isRevision) {
       count.changed++;
+      status.revisions++;
       news.push(row);
     } else if (fresh) count.unchanged++;
     if (!isRevision && isScoredAlike(stored, old, bars, row)) continue;
     writes.changes.push({ instrumentId, bars, row, isRevision });
+    const flagsBefore = stored.flags[old];
+    if (isFlagged(bars.flags[row], flagsBefore)) {
+      writes.flagged.push({ instrumentId, bars, row, flagsBefore });
+    }
     addToStatus(status, stored, old, -1);
     addToStatus(status, bars, row, 1);
     written++;
   }
-  if (written > 0) writes.statuses.push({ ...status, isSynthetic });
+  if (written > 0) {
+    const revisedAt = status.revisions > 0 ? receivedAt : null;
+    writes.statuses.push({ ...status, revisedAt, isSynthetic });
+  }
   const timeOf = (row: number) => new Date(bars.ts[row]).toISOString();
   writes.events.push(...barEvents(instrumentId, symbol, timeframe, bars, news, timeOf));
   return count;

@@ -46,7 +46,13 @@ const versions = (sql: Sql, id: number) =>
 const revisionsOf = (sql: Sql, id: number) => sql`
   select session, open, high, low, close, volume, vwap, trade_count, score, flags, provider,
          is_final, ts_received, ts_replaced
-  from bar_revisions where instrument_id = ${id} and timeframe = '1d'
+  from bar_revisions where instrument_id = ${id} and timeframe = '1d' and reason = 'values'
+  order by session, ts_replaced`;
+
+/** What bars said under another score. */
+const rescoredOf = (sql: Sql, id: number) => sql`
+  select session, open, score, flags, is_final, ts_received, ts_final, ts_replaced
+  from bar_revisions where instrument_id = ${id} and timeframe = '1d' and reason = 'score'
   order by session, ts_replaced`;
 
 const rejectedOf = (sql: Sql, id: number) => sql`
@@ -194,12 +200,13 @@ describeEditions('ingest', (database) => {
       expect(received).toEqual(new Date(RECEIVED + 2 * HOUR));
     });
 
-    test('scores again what it is the past of, which is no revision', async () => {
+    test('scores again what it is the past of, which is a revision of the score', async () => {
       const id = await add();
       const bars = flat('2024-01-02', 20);
       await ingest(sql(), id, bars);
       const moved = flatBar(bars[10].session, { high: 130, close: 130 });
-      await ingest(sql(), id, [moved]);
+      const receivedAt = RECEIVED + HOUR;
+      await ingest(sql(), id, [moved], {}, { receivedAt });
       const flagged = (await selectStored(sql(), id)).filter(({ flags }) => flags !== 0);
       expect(flagged.map(({ session, flags }) => [session, ...flagNames(flags)])).toEqual([
         [bars[11].session, 'gap', 'gap_unexplained'],
@@ -207,7 +214,17 @@ describeEditions('ingest', (database) => {
       expect((await revisionsOf(sql(), id)).map(({ session }) => session)).toEqual([
         bars[10].session,
       ]);
+      expect([...(await rescoredOf(sql(), id))]).toEqual([
+        {
+          ...{ session: bars[11].session, open: 100, score: 1, flags: 0, is_final: true },
+          ...{ ts_received: new Date(RECEIVED), ts_final: null, ts_replaced: new Date(receivedAt) },
+        },
+      ]);
       expect(await selectCounters(sql(), id)).toMatchObject({ gaps_flagged: 1, records: 20 });
+      const [counted] = await sql()`
+        select revisions, last_revision_at as at from instrument_status
+        where instrument_id = ${id}`;
+      expect({ ...counted }).toEqual({ revisions: 1, at: new Date(receivedAt) });
     });
 
     test('scores again without touching whose bar it is, and whether it is final', async () => {
@@ -223,6 +240,55 @@ describeEditions('ingest', (database) => {
         [0.8, 'vendor', false],
         [1, 'vendor', false],
       ]);
+    });
+
+    test('that becomes final later says when, and leaves no revision', async () => {
+      const id = await add();
+      const bars = flat('2024-02-16', 2); // one before the window of revisions, one in it
+      await ingest(sql(), id, bars);
+      const finality = async () => [
+        ...(await sql()`
+        select is_final, ts_received, ts_final from bars_1d where instrument_id = ${id}
+        order by session`),
+      ];
+      const received = new Date(RECEIVED);
+      const first = { is_final: true, ts_received: received, ts_final: null };
+      expect(await finality()).toEqual([first, { ...first, is_final: false }]);
+      const later = { receivedAt: RECEIVED + HOUR, settledBefore: toDay('2024-03-01') };
+      await ingest(sql(), id, bars, {}, later);
+      const settled = { ...first, ts_final: new Date(RECEIVED + HOUR) };
+      expect(await finality()).toEqual([first, settled]);
+      await ingest(sql(), id, bars, {}, { ...later, receivedAt: RECEIVED + 2 * HOUR });
+      expect(await finality()).toEqual([first, settled]);
+      expect([...(await revisionsOf(sql(), id)), ...(await rescoredOf(sql(), id))]).toEqual([]);
+    });
+
+    test('that comes while its session goes on is unfinished until it comes again', async () => {
+      const id = await add();
+      const bars = flat('2024-01-29', 24); // to 2024-03-01, a session that closes at 21:00 UTC
+      const today = bars[bars.length - 1];
+      const early = flatBar(today.session, { volume: 30 });
+      const noon = Date.parse('2024-03-01T17:00:00Z');
+      await ingest(sql(), id, [...bars.slice(0, -1), early], {}, { receivedAt: noon });
+      const last = async () => (await selectStored(sql(), id)).at(-1);
+      const flags = async () => flagNames((await last())?.flags ?? -1);
+      expect(await flags()).toEqual(['unfinished']); // and no drought: it is part of a day
+      expect((await last())?.score).toBe(1);
+      // Scored again for another bar it stays what it is.
+      const old = flatBar(bars[3].session, { volume: 2000 });
+      await ingest(sql(), id, [old], {}, { receivedAt: noon + HOUR });
+      expect(await flags()).toEqual(['unfinished']);
+      await ingest(sql(), id, [early], {}, { receivedAt: Date.parse('2024-03-01T21:00:00Z') });
+      expect(await flags()).toEqual(['volume_drought']); // the same values, of the whole session
+    });
+
+    test('of a clock that went back ends no version before it began', async () => {
+      const id = await add();
+      await ingest(sql(), id, [flatBar('2024-01-10')]);
+      const restated = flatBar('2024-01-10', { volume: 7 });
+      await ingest(sql(), id, [restated], {}, { receivedAt: RECEIVED - HOUR });
+      const [revision] = await revisionsOf(sql(), id);
+      expect(revision.ts_replaced).toEqual(new Date(RECEIVED));
     });
 
     test.each([
@@ -678,6 +744,37 @@ describeEditions('ingest', (database) => {
       expect(await flagsOf(id)).toEqual([`${sessions[10]} gap,gap_unexplained`]);
     });
 
+    test('that nobody told of is found, and done with when somebody does', async () => {
+      const id = await add();
+      const sessions = sessionsFrom('2024-01-02', 30);
+      const seen = async () => [
+        ...(await sql()`
+        select session, kind, state, (detail->>'split_from')::int as split_from,
+               (detail->>'split_to')::int as split_to
+        from findings where instrument_id = ${id} and kind like '%split' order by finding_id`),
+      ];
+      const quiet = halved(sessions, 20).map((bar, i) => {
+        const by = 1 + 0.01 * Math.sin(i * 7);
+        const [open, close] = [bar.open * by, bar.close * (2 - by)];
+        const [low, high] = [Math.min(open, close) * 0.995, Math.max(open, close) * 1.005];
+        return { ...bar, open, high, low, close };
+      });
+      await ingest(sql(), id, quiet);
+      const found = { session: sessions[20], kind: 'possible_split', state: 'open' };
+      expect(await seen()).toEqual([{ ...found, split_from: 1, split_to: 2 }]);
+      await ingest(sql(), id, quiet.slice(15)); // again: it stays one
+      expect(await seen()).toHaveLength(1);
+      const split = { splitFrom: 1, splitTo: 2, id: 'E1' };
+      await again(id, await addSplit(sql(), id, { ...split, exDate: sessions[20] }));
+      expect(await seen()).toMatchObject([{ ...found, state: 'resolved' }]);
+      // Told of for another day it is doubted there, and open again where the jump is.
+      await again(id, await addSplit(sql(), id, { ...split, exDate: sessions[25] }));
+      expect((await seen()).map((one) => [one.session, one.kind, one.state])).toEqual([
+        [sessions[20], 'possible_split', 'open'],
+        [sessions[25], 'unconfirmed_split', 'open'],
+      ]);
+    });
+
     test('scores again the volumes that its new shares are compared with', async () => {
       const id = await add();
       const sessions = sessionsFrom('2024-01-02', 40);
@@ -833,7 +930,7 @@ async function brokenChains(sql: Sql, id: number): Promise<string[]> {
              coalesce(lead(ts_received) over (partition by session order by ts_replaced),
                       (select b.ts_received from bars_1d b
                        where b.instrument_id = r.instrument_id and b.session = r.session)) as next
-      from bar_revisions r where instrument_id = ${id}) chain
+      from bar_revisions r where instrument_id = ${id} and reason = 'values') chain
     where next is distinct from ts_replaced or ts_received >= ts_replaced`;
   return rows.map(({ session }) => session);
 }

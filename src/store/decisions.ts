@@ -1,0 +1,387 @@
+import { InputError } from '../errors.ts';
+import {
+  BAR_KINDS,
+  type Decision,
+  decideBar,
+  type FindingState,
+  findingBit,
+  findingBits,
+  isFailureKind,
+} from '../model/finding.ts';
+import type { StoredIntraday } from '../model/intraday.ts';
+import { FAILURE_FLAGS, REVIEW_SCORE, VALIDATED_SCORE } from '../model/quality.ts';
+import { insertAudit } from './audit.ts';
+import { INTRADAY_TABLES } from './bar-columns.ts';
+import type { Sql, Transaction } from './database.ts';
+import { allowDecompression, notifyBars, withIngestLock } from './upsert.ts';
+
+/** What an operator says of findings. */
+export interface DecisionRequest {
+  findingIds: readonly number[];
+  decision: Decision;
+  /** Kept with the finding; undefined leaves the note it has. */
+  note?: string;
+  /** Who: 'http 127.0.0.1', 'cli root'. */
+  actor: string;
+}
+
+export interface DecisionOutcome {
+  /** Findings that say something else now, and those that said so before, in the order given. */
+  changed: number[];
+  unchanged: number[];
+}
+
+/** A decision that cannot be taken; then none of the same request is. */
+export class RefusedDecision extends Error {
+  override name = 'RefusedDecision';
+  constructor(
+    readonly code: 'unknown_finding' | 'not_acceptable' | 'resolved',
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** How many findings one request may decide. */
+export const DECISIONS_MAX = 1_000;
+export const NOTE_LENGTH_MAX = 1_000;
+
+interface FindingRow {
+  finding_id: number;
+  instrument_id: number;
+  timeframe: string;
+  session: string;
+  /** When the bar begins, epoch ms; null: a whole session. */
+  ms: number | null;
+  kind: string;
+  state: FindingState;
+  note: string | null;
+  symbol: string;
+}
+
+/**
+ * Decides about findings, in one transaction that is the only one writing bars: the findings, flags
+ * and score of their bars (what they said before becomes a revision), counters, and a row of the
+ * audit log for each finding that changes. Deciding the same again changes nothing.
+ * @param atMs when it is decided, epoch ms.
+ * @throws RefusedDecision when a finding is not known or cannot be decided so; nothing is decided.
+ * @throws InputError for too many findings, and a note that is missing, empty or too long.
+ */
+export async function decideFindings(
+  write: Sql,
+  request: DecisionRequest,
+  atMs: number,
+): Promise<DecisionOutcome> {
+  const ids = [...new Set(request.findingIds)];
+  checkRequest(request);
+  return withIngestLock(write, async (tx) => {
+    const findings = await selectForDecision(tx, ids);
+    for (const finding of findings) refuseImpossible(finding, request.decision);
+    const isChange = changeOf(request);
+    const changes = findings.filter(isChange);
+    const idsOf = (rows: readonly FindingRow[]) => rows.map((row) => row.finding_id);
+    if (changes.length > 0) {
+      await updateFindings(tx, idsOf(changes), request, atMs);
+      const scores = request.decision === 'annotate' ? [] : await decideBars(tx, changes, atMs);
+      await insertAudit(tx, auditEntries(changes, scores, request), atMs);
+    }
+    const unchanged = findings.filter((finding) => !isChange(finding));
+    return { changed: idsOf(changes), unchanged: idsOf(unchanged) };
+  });
+}
+
+/** @throws InputError */
+function checkRequest({ findingIds, decision, note }: DecisionRequest): void {
+  if (findingIds.length === 0 || findingIds.length > DECISIONS_MAX) {
+    throw new InputError(
+      `${findingIds.length} findings are named: name from 1 to ${DECISIONS_MAX}`,
+      'ids',
+    );
+  }
+  if (note === undefined) {
+    if (decision !== 'annotate') return;
+    throw new InputError('a note is missing: to annotate is to give one', 'note');
+  }
+  if (note.trim() === '' || note.length > NOTE_LENGTH_MAX || note.includes('\0')) {
+    throw new InputError(
+      `the note must be text, at most ${NOTE_LENGTH_MAX} characters; ` +
+        `it has ${note.trim() === '' ? 'none' : note.length}`,
+      'note',
+    );
+  }
+}
+
+/** @throws RefusedDecision for a number that is no finding's. */
+async function selectForDecision(tx: Transaction, ids: readonly number[]): Promise<FindingRow[]> {
+  const rows = await tx<FindingRow[]>`
+    select f.finding_id, f.instrument_id, f.timeframe, f.session, f.kind, f.state, f.note,
+           case when isfinite(f.ts) then (extract(epoch from f.ts) * 1000)::float8 end as ms,
+           coalesce(r.symbol, '#' || f.instrument_id) as symbol
+    from unnest(${[...ids]}::bigint[]) with ordinality as a(id, position)
+    join findings f on f.finding_id = a.id
+    left join lateral (
+      select symbol from symbol_ranges where instrument_id = f.instrument_id
+      order by valid_to desc limit 1) r on true
+    order by a.position`;
+  if (rows.length === ids.length) return [...rows];
+  const known = new Set(rows.map((row) => row.finding_id));
+  const unknown = ids.find((id) => !known.has(id));
+  throw new RefusedDecision('unknown_finding', `there is no finding ${unknown}`);
+}
+
+/** @throws RefusedDecision */
+function refuseImpossible(finding: FindingRow, decision: Decision): void {
+  const { finding_id: id, kind, state } = finding;
+  if (decision === 'annotate') return;
+  const what = `finding ${id} (${describeTarget(finding)})`;
+  if (state === 'resolved') {
+    throw new RefusedDecision(
+      'resolved',
+      `${what} is resolved: what was found is not so any more, there is nothing to ${decision}`,
+    );
+  }
+  if (decision === 'accept' && isFailureKind(kind)) {
+    throw new RefusedDecision(
+      'not_acceptable',
+      `${what} cannot be accepted: the values of the bar contradict each other; ` +
+        'it can be rejected or annotated',
+    );
+  }
+}
+
+const STATES: Record<Exclude<Decision, 'annotate'>, FindingState> = {
+  accept: 'accepted',
+  reject: 'rejected',
+  reopen: 'open',
+};
+
+/** Whether a decision makes a finding say something else. */
+function changeOf({ decision, note }: DecisionRequest): (finding: FindingRow) => boolean {
+  return (finding) =>
+    (decision !== 'annotate' && finding.state !== STATES[decision]) ||
+    (note !== undefined && note !== finding.note);
+}
+
+const describeTarget = ({ symbol, timeframe, session, ms, kind }: FindingRow): string =>
+  `${symbol} ${timeframe} ${ms === null ? session : new Date(ms).toISOString()} ${kind}`;
+
+async function updateFindings(
+  tx: Transaction,
+  ids: readonly number[],
+  { decision, note: given, actor }: DecisionRequest,
+  atMs: number,
+): Promise<void> {
+  const note = given ?? null;
+  if (decision === 'annotate') {
+    await tx`update findings set note = ${note} where finding_id = any(${[...ids]}::bigint[])`;
+    return;
+  }
+  const isDecided = decision !== 'reopen';
+  await tx`
+    update findings
+    set state = ${STATES[decision]}, note = coalesce(${note}, note),
+        decided_by = ${isDecided ? actor : null}, ts_decided = ${isDecided ? new Date(atMs) : null}
+    where finding_id = any(${[...ids]}::bigint[])`;
+}
+
+function auditEntries(
+  changes: readonly FindingRow[],
+  scores: readonly ScoreChange[],
+  { decision, note, actor }: DecisionRequest,
+) {
+  const byBar = new Map(scores.map((change) => [keyOf(change), change]));
+  return changes.map((finding) => {
+    const score = byBar.get(keyOf(finding));
+    return {
+      actor,
+      action: `finding.${decision}`,
+      instrumentId: finding.instrument_id,
+      target: describeTarget(finding),
+      detail: {
+        finding_id: finding.finding_id,
+        state_before: finding.state,
+        ...(note !== undefined && { note }),
+        ...(score && { score_before: score.score, score_after: score.scoreAfter }),
+      },
+    };
+  });
+}
+
+// ------------------------------------------------------------------------------ bars
+
+interface BarKey {
+  instrument_id: number;
+  timeframe: string;
+  session: string;
+  ms: number | null;
+}
+
+interface DecidedBar extends BarKey {
+  flags: number;
+  score: number;
+  /** Whether it is the instrument's last one. */
+  is_latest: boolean;
+  accepted: string[] | null;
+  rejected: string[] | null;
+}
+
+interface ScoreChange extends DecidedBar {
+  flagsAfter: number;
+  scoreAfter: number;
+}
+
+const keyOf = ({ instrument_id, timeframe, session, ms }: BarKey) =>
+  `${instrument_id} ${timeframe} ${session} ${ms}`;
+
+/** Brings the bars of findings to what is decided about them now; their scores before and after. */
+async function decideBars(
+  tx: Transaction,
+  findings: readonly FindingRow[],
+  atMs: number,
+): Promise<ScoreChange[]> {
+  const bars = new Map<string, FindingRow>();
+  for (const one of findings) if (findingBit(one.kind) !== 0) bars.set(keyOf(one), one);
+  const all: ScoreChange[] = [];
+  for (const timeframe of ['1d', '1h', '1m'] as const) {
+    const keys = [...bars.values()].filter((one) => one.timeframe === timeframe);
+    if (keys.length === 0) continue;
+    const decided = (await selectDecidedBars(tx, timeframe, keys)).map((bar) => {
+      const accepted = findingBits(bar.accepted);
+      const after = decideBar(bar.flags, { accepted, rejected: findingBits(bar.rejected) });
+      return { ...bar, flagsAfter: after.flags, scoreAfter: after.score };
+    });
+    if (decided.length !== keys.length)
+      throw new Error('a finding is about a bar that is not there');
+    const changed = decided.filter(
+      (bar) => bar.flags !== bar.flagsAfter || bar.score !== bar.scoreAfter,
+    );
+    await updateScores(tx, timeframe, changed, atMs);
+    await updateCounters(tx, timeframe, changed);
+    all.push(...decided);
+  }
+  await notifyBars(tx, [...new Set(all.map((bar) => bar.instrument_id))]);
+  return all;
+}
+
+type StoredTimeframe = '1d' | StoredIntraday;
+
+/** The table of a timeframe, and how its bars `b` are found by keys `k`. */
+function tableOf(tx: Transaction, timeframe: StoredTimeframe, keys: readonly BarKey[]) {
+  const days = keys.map(({ session }) => session).sort();
+  const [firstDay, lastDay] = [days[0], days[days.length - 1]];
+  // Said once more as constants: they keep out chunks.
+  if (timeframe === '1d') {
+    return {
+      bars: tx('bars_1d'),
+      position: tx('session'),
+      ts: tx`null::timestamptz`,
+      isSame: tx`b.instrument_id = k.id and b.session = k.session
+        and b.session between ${firstDay}::date and ${lastDay}::date`,
+    };
+  }
+  const instants = keys.map(({ ms }) => ms ?? Number.NaN).sort((one, other) => one - other);
+  const [first, last] = [instants[0], instants[instants.length - 1]];
+  return {
+    bars: tx(INTRADAY_TABLES[timeframe]),
+    position: tx('ts'),
+    ts: tx`b.ts`,
+    isSame: tx`b.instrument_id = k.id and b.ts = k.ts
+      and b.ts between ${new Date(first)} and ${new Date(last)}`,
+  };
+}
+
+/** Keys of bars as the first arguments of unnest: id, session and ts. */
+const keysOf = (tx: Transaction, keys: readonly BarKey[]) => tx`
+  ${keys.map((key) => key.instrument_id)}::int[], ${keys.map((key) => key.session)}::date[],
+  ${keys.map(({ ms }) => (ms === null ? '-infinity' : new Date(ms).toISOString()))}::text[]
+    ::timestamptz[]`;
+
+async function selectDecidedBars(
+  tx: Transaction,
+  timeframe: StoredTimeframe,
+  keys: readonly FindingRow[],
+): Promise<DecidedBar[]> {
+  const { bars, position, isSame, ts } = tableOf(tx, timeframe, keys);
+  return tx<DecidedBar[]>`
+    select b.instrument_id, ${timeframe}::text as timeframe, b.session, b.flags, b.score,
+           (extract(epoch from ${ts}) * 1000)::float8 as ms,
+           b.${position} = (select l.${position} from ${bars} l
+             where l.instrument_id = b.instrument_id
+             order by l.${position} desc limit 1) as is_latest,
+           d.accepted, d.rejected
+    from unnest(${keysOf(tx, keys)}) as k(id, session, ts)
+    join ${bars} b on ${isSame}
+    cross join lateral (
+      select array_agg(kind) filter (where state = 'accepted') as accepted,
+             array_agg(kind) filter (where state = 'rejected') as rejected
+      from findings
+      where instrument_id = k.id and timeframe = ${timeframe} and session = k.session
+        and ts = k.ts and kind = any(${BAR_KINDS}::text[])
+        and state in ('accepted', 'rejected')) d`;
+}
+
+/** Gives bars other flags and scores; what they said before becomes a revision. */
+async function updateScores(
+  tx: Transaction,
+  timeframe: StoredTimeframe,
+  changes: readonly ScoreChange[],
+  atMs: number,
+): Promise<void> {
+  if (changes.length === 0) return;
+  await allowDecompression(tx);
+  const { bars, isSame, ts } = tableOf(tx, timeframe, changes);
+  const [{ updated }] = await tx<{ updated: number }[]>`
+    with k as materialized (
+      select * from unnest(${keysOf(tx, changes)},
+        ${changes.map((change) => change.flagsAfter)}::int[],
+        ${changes.map((change) => change.scoreAfter)}::float8[])
+        as k(id, session, ts, flags, score)),
+    revised as (
+      insert into bar_revisions (instrument_id, timeframe, session, ts, flags, trade_count, open,
+        high, low, close, volume, vwap, score, is_final, provider, ts_received, ts_final, reason,
+        ts_replaced)
+      select b.instrument_id, ${timeframe}::text, b.session, ${ts}, b.flags, b.trade_count, b.open,
+             b.high, b.low, b.close, b.volume, b.vwap, b.score, b.is_final, b.provider,
+             b.ts_received, b.ts_final, 'score',
+             greatest(${new Date(atMs)}::timestamptz, b.ts_received)
+      from k join ${bars} b on ${isSame}),
+    updated as (
+      update ${bars} b set flags = k.flags, score = k.score
+      from k where ${isSame}
+      returning 1)
+    select count(*)::int as updated from updated`;
+  if (updated !== changes.length) {
+    throw new Error(`${changes.length} bars were to be scored and ${updated} were there`);
+  }
+}
+
+/** Keeps the counters of status. The numbers of gaps and anomalies stay: flags of rules do. */
+async function updateCounters(
+  tx: Transaction,
+  timeframe: string,
+  changes: readonly ScoreChange[],
+): Promise<void> {
+  if (changes.length === 0) return;
+  const validated = (score: number) => (score >= VALIDATED_SCORE ? 1 : 0);
+  const excluded = (score: number, flags: number) =>
+    score < REVIEW_SCORE || (flags & FAILURE_FLAGS) !== 0 ? 1 : 0;
+  await tx`
+    update instrument_status s
+    set validated_records = s.validated_records + c.validated,
+        excluded_records = s.excluded_records + c.excluded,
+        score_sum = s.score_sum + c.score_sum,
+        latest_score = coalesce(c.latest_score, s.latest_score), version = s.version + 1
+    from (
+      select id, sum(validated) as validated, sum(excluded) as excluded,
+             sum(score_sum) as score_sum, max(latest_score) as latest_score
+      from unnest(${changes.map((bar) => bar.instrument_id)}::int[],
+        ${changes.map((bar) => validated(bar.scoreAfter) - validated(bar.score))}::int[],
+        ${changes.map(
+          (bar) => excluded(bar.scoreAfter, bar.flagsAfter) - excluded(bar.score, bar.flags),
+        )}::int[],
+        ${changes.map((bar) => bar.scoreAfter - bar.score)}::float8[],
+        ${changes.map((bar) => (bar.is_latest ? bar.scoreAfter : null))}::float8[])
+        as u(id, validated, excluded, score_sum, latest_score)
+      group by id) c
+    where s.instrument_id = c.id and s.timeframe = ${timeframe}`;
+}
