@@ -36,6 +36,33 @@ export function sessionHours(calendar: Calendar, day: number): SessionHours {
 }
 
 /**
+ * The session whose bars below a day are being made at an instant, from pre-market until its daily
+ * bar counts as published; undefined when there is none.
+ * @param publishedDay the latest session whose daily bar is published.
+ */
+export function sessionUnderWay(
+  calendar: Calendar,
+  nowMs: number,
+  publishedDay: number,
+): number | undefined {
+  const day = newYorkDay(nowMs);
+  if (day <= publishedDay || !calendar.isSession(day)) return undefined;
+  return nowMs >= sessionHours(calendar, day).preMarketMs ? day : undefined;
+}
+
+/** The latest session that can have a bar of a timeframe by now, days; -1 when none can. */
+export function latestWithBars(
+  calendar: Calendar,
+  timeframe: string,
+  nowMs: number,
+  publishDelayMs: number,
+): number {
+  const published = calendar.latestSession(nowMs, publishDelayMs);
+  if (timeframe === '1d') return published;
+  return sessionUnderWay(calendar, nowMs, published) ?? published;
+}
+
+/**
  * Tells the part (PART) of a day that what begins at an instant belongs to. With a length, for bars
  * that were cut on the clock: one that overlaps the next part's beginning belongs to it.
  */
