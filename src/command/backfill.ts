@@ -4,6 +4,7 @@ import {
   type BackfillContext,
   type BackfillReport,
   type BackfillRequest,
+  holderDay,
   planRequest,
   runBackfill,
 } from '../ingest/backfill.ts';
@@ -165,7 +166,10 @@ async function runBackfillCommand(
     if (values['dry-run']) {
       return printBudget(backfill, request, terminal, values.json === true);
     }
-    if (symbols) await upsertSymbols(warehouse.database.write, symbols);
+    if (symbols) {
+      const day = holderDay(backfill, range.lastSession);
+      await upsertSymbols(warehouse.database.write, symbols, { isTracked: true, day });
+    }
     const abort = new AbortController();
     void stopSignal().then((signal) => abort.abort(new Error(`stopped by ${signal}`)));
     const progress = makeProgress(terminal);
@@ -222,6 +226,11 @@ export function describeReport(report: BackfillReport): string {
 
 function printReport(report: BackfillReport, terminal: Terminal): void {
   terminal.out(describeReport(report));
+  printFailures(report, terminal);
+}
+
+/** What the plan with the provider does not include, and what failed. */
+export function printFailures(report: BackfillReport, terminal: Terminal): void {
   if (report.entitledFrom !== null) {
     terminal.out(`your plan includes data from ${report.entitledFrom} on; older was refused`);
   }

@@ -13,6 +13,13 @@ import {
   parse,
   withWarehouse,
 } from './context.ts';
+import {
+  lineageCommand,
+  mapCommand,
+  parseRenameDate,
+  renameCommand,
+  showCommand,
+} from './symbol-lineage.ts';
 
 export const symbolsCommand: Command = {
   name: 'symbols',
@@ -22,6 +29,14 @@ export const symbolsCommand: Command = {
        marketd symbols list [--json]
        marketd symbols import FILE           one symbol a line, or a CSV with a column "symbol"
        marketd symbols import --listed       every active stock that the provider lists
+       marketd symbols add SYMBOL... --from DATE   companies that have a symbol which others had
+       marketd symbols rename OLD NEW --on DATE    the same company by another symbol since
+       marketd symbols map FILE... [--split]       who had which symbol when, from LEAN's map files
+       marketd symbols lineage SYMBOL... [--split] the same, asked of the provider; or --all
+       marketd symbols show SYMBOL                 all that a symbol ever meant
+
+--split moves what is held of days on which another company had the symbol to that company, or to
+an instrument of its own; without it nothing is changed when there is any.
 
 Symbols are case-sensitive, as exchanges spell them: AAPL, BRK.B, ABRpD.`,
   run: runSymbols,
@@ -33,12 +48,17 @@ async function runSymbols(args: readonly string[], context: CommandContext): Pro
     json: { type: 'boolean' },
     listed: { type: 'boolean' },
     timeframes: { type: 'string' },
+    from: { type: 'string' },
+    on: { type: 'string' },
+    split: { type: 'boolean' },
+    all: { type: 'boolean' },
   } as const;
   const { values, positionals } = parse(rest, options, true);
   const log = commandLog(context, true);
-  if (!['add', 'remove', 'list', 'import'].includes(action ?? '')) {
-    throw new InputError(`say what to do: symbols add, remove, list or import`);
+  if (!ACTIONS.includes(action ?? '')) {
+    throw new InputError(`say what to do: symbols ${ACTIONS.join(', ')}`);
   }
+  checkLineageArguments(action, positionals, values);
   if (action === 'add' || action === 'remove') {
     if (positionals.length === 0) throw new InputError(`name the symbols to ${action}`);
     for (const symbol of positionals) checkSymbol(symbol);
@@ -46,13 +66,26 @@ async function runSymbols(args: readonly string[], context: CommandContext): Pro
   return withWarehouse(context, log, async (warehouse) => {
     await checkSchema(warehouse.database.read);
     if (action === 'add') {
-      const code = await addSymbols(warehouse, positionals, context.terminal);
+      const from = values.from && parseRenameDate(values.from, 'from', Date.now());
+      const code = await addSymbols(warehouse, positionals, context.terminal, from);
       const timeframes = values.timeframes?.split(',');
       if (timeframes) await updateTimeframes(warehouse.database.write, positionals, timeframes);
       return code;
     }
     if (action === 'remove') return removeSymbols(warehouse, positionals, context.terminal);
     if (action === 'list') return listSymbols(warehouse, values.json === true, context.terminal);
+    const { terminal } = context;
+    const split = values.split === true;
+    if (action === 'show') return showCommand(warehouse, positionals[0], terminal);
+    if (action === 'map') return mapCommand(warehouse, context, positionals, split);
+    if (action === 'lineage') {
+      const all = values.all === true;
+      return lineageCommand(warehouse, context, log, positionals, { all, split });
+    }
+    if (action === 'rename') {
+      const on = parseRenameDate(values.on, 'on', Date.now());
+      return renameCommand(warehouse, positionals, on, terminal);
+    }
     if (values.listed) return importListed(warehouse, context, log);
     if (positionals.length !== 1) throw new InputError('name the file to import, or say --listed');
     const symbols = await readSymbols(positionals[0]);
@@ -60,8 +93,37 @@ async function runSymbols(args: readonly string[], context: CommandContext): Pro
   });
 }
 
-async function addSymbols({ database }: Warehouse, symbols: readonly string[], terminal: Terminal) {
-  const added = await upsertSymbols(database.write, symbols);
+const ACTIONS = ['add', 'remove', 'list', 'import', 'rename', 'map', 'lineage', 'show'];
+
+/** @throws InputError */
+function checkLineageArguments(
+  action: string,
+  positionals: readonly string[],
+  { on, all }: { on?: string; all?: boolean },
+): void {
+  if (action === 'rename') {
+    if (positionals.length !== 2)
+      throw new InputError('say both: symbols rename OLD NEW --on DATE');
+    parseRenameDate(on, 'on', Date.now());
+  }
+  if (action === 'map' && positionals.length === 0) throw new InputError('name the map files');
+  if (action === 'show' && positionals.length !== 1) throw new InputError('name one symbol');
+  if (action === 'lineage') {
+    if ((positionals.length === 0) === (all !== true)) {
+      throw new InputError('name symbols, or say --all for every tracked one');
+    }
+    for (const symbol of positionals) checkSymbol(symbol);
+  }
+}
+
+async function addSymbols(
+  { database }: Warehouse,
+  symbols: readonly string[],
+  terminal: Terminal,
+  from?: string,
+) {
+  const options = from === undefined ? {} : { former: { from } };
+  const added = await upsertSymbols(database.write, symbols, { isTracked: true, ...options });
   const known = new Set(symbols).size - added.length;
   terminal.out(`${added.length} added${known > 0 ? `, ${known} tracked already` : ''}`);
   return 0;
@@ -109,7 +171,7 @@ async function importListed(warehouse: Warehouse, context: CommandContext, log: 
   for await (const page of provider.fetchSymbols()) {
     symbols.push(...page.map((listed) => listed.symbol));
   }
-  return addSymbols(warehouse, symbols, context.terminal);
+  return addSymbols(warehouse, symbols, context.terminal, 'next');
 }
 
 /** Symbols of a text file: its column "symbol" (or "ticker"), else the first one. */

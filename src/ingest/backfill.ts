@@ -1,10 +1,11 @@
 import pLimit from 'p-limit';
 import { errorMessage, ProviderError } from '../errors.ts';
 import { type BarPick, gatherBars, type RejectedRow } from '../model/bar.ts';
+import { type CoverageRange, withoutDays } from '../model/coverage.ts';
 import { gatherIntradayBars, type IntradayPick, type StoredIntraday } from '../model/intraday.ts';
 import type { QualityThresholds } from '../model/quality.ts';
 import { type Calendar, newYorkDay, toDate, toDay } from '../model/session.ts';
-import { sessionHours } from '../model/session-part.ts';
+import { sessionUnderWay } from '../model/session-part.ts';
 import type { GroupedBarsAnswer, Provider } from '../providers/provider.ts';
 import { selectEntitledFrom } from '../query/coverage.ts';
 import type { Database } from '../store/database.ts';
@@ -20,6 +21,7 @@ import {
 } from '../store/jobs.ts';
 import { type Instrument, selectInstruments } from '../store/symbols.ts';
 import { selectCoverageRanges } from '../store/upsert.ts';
+import { limitPlan } from './budget.ts';
 import { refreshActions, refreshDescriptions } from './corporate-action.ts';
 import { type IngestItem, type IngestOptions, ingestBars } from './ingest.ts';
 import { type IntradayItem, ingestIntraday } from './intraday.ts';
@@ -29,6 +31,7 @@ import {
   type PlanInput,
   type PlannedInstrument,
   planBackfill,
+  providerSymbolOn,
   type RangeTask,
 } from './plan.ts';
 import type { AskedRange } from './record.ts';
@@ -61,8 +64,22 @@ export interface BackfillRequest {
   scheduledFor?: Date;
   /** Ask again for what was empty or refused before, although its time has not come. */
   retryEmpty?: boolean;
+  /** Only what lacks of these, by instrument; others are left out. See `findHoles`. */
+  holes?: ReadonlyMap<number, WantedSessions>;
+  /**
+   * At most so many requests, for the newest sessions first. Retries and further pages of those
+   * that are under way come on top.
+   */
+  requestsMax?: number;
   signal?: AbortSignal;
   onProgress?: (progress: BackfillProgress) => void;
+}
+
+export interface WantedSessions {
+  /** Days since 1970-01-01. */
+  firstDay: number;
+  /** Sessions that are asked for although coverage says that they were answered; ascending. */
+  again: readonly number[];
 }
 
 export interface BackfillProgress extends RunCounts {
@@ -97,29 +114,30 @@ export function latestPublished(
   return { day, publishedAt: calendar.closeMs(day) + publishDelayMs };
 }
 
-/**
- * The session whose minutes are being made, from pre-market until its bars count as published; from
- * then on coverage says what is due.
- */
-function sessionUnderWay(
-  { calendar, now }: Pick<BackfillContext, 'calendar' | 'now'>,
-  publishedDay: number,
-): number | undefined {
-  const day = newYorkDay(now());
-  if (day <= publishedDay || !calendar.isSession(day)) return undefined;
-  return now() >= sessionHours(calendar, day).preMarketMs ? day : undefined;
-}
-
 const plannedDay = (date: string | null) => (date === null ? null : toDay(date));
 
 const toPlanned = (instrument: Instrument): PlannedInstrument => ({
   instrumentId: instrument.instrumentId,
   symbol: instrument.symbol,
   providerSymbol: instrument.providerSymbol,
+  ranges: instrument.ranges,
   listedOn: plannedDay(instrument.listedOn),
   delistedOn: plannedDay(instrument.delistedOn),
-  isDescribed: instrument.isDescribed,
+  // Whoever has the symbol now is described under it, not one who had it before.
+  isDescribed: instrument.isDescribed || instrument.ranges.at(-1)?.endDay !== Infinity,
 });
+
+/**
+ * The day whose holders symbols mean: the last one that is asked for, when it is past; undefined
+ * for who has them now.
+ */
+export function holderDay(
+  { now }: Pick<BackfillContext, 'now'>,
+  lastSession: string | undefined,
+): string | undefined {
+  const isPast = lastSession !== undefined && toDay(lastSession) < newYorkDay(now());
+  return isPast ? lastSession : undefined;
+}
 
 const unknownInstrument = (symbol: string, instrumentId: number): PlannedInstrument => ({
   instrumentId,
@@ -129,6 +147,17 @@ const unknownInstrument = (symbol: string, instrumentId: number): PlannedInstrum
   delistedOn: null,
   isDescribed: false,
 });
+
+/** The instruments that lack something, with the sessions that are looked at. */
+function narrowToHoles(
+  instruments: readonly PlannedInstrument[],
+  holes: ReadonlyMap<number, WantedSessions>,
+): PlannedInstrument[] {
+  return instruments.flatMap((instrument) => {
+    const wanted = holes.get(instrument.instrumentId);
+    return wanted ? [{ ...instrument, firstDay: wanted.firstDay }] : [];
+  });
+}
 
 /** The plan of a request, from the database alone: nobody is asked. */
 export async function planRequest(
@@ -141,6 +170,7 @@ export async function planRequest(
   const instruments = (
     await selectInstruments(sql, {
       symbols: request.symbols,
+      day: holderDay(context, request.lastSession),
       provider: provider.name,
       timeframe: request.timeframe,
     })
@@ -150,9 +180,12 @@ export async function planRequest(
     // Not added yet: a preview changes nothing, and must count it all the same.
     if (!known.has(symbol)) instruments.push(unknownInstrument(symbol, -1 - instruments.length));
   }
-  const ids = instruments.map((instrument) => instrument.instrumentId);
+  const { holes, requestsMax } = request;
+  const wanted = holes ? narrowToHoles(instruments, holes) : instruments;
+  const ids = wanted.map((instrument) => instrument.instrumentId);
   const timeframe = request.timeframe ?? '1d';
-  const liveDay = timeframe === '1d' ? undefined : sessionUnderWay(context, published.day);
+  const liveDay =
+    timeframe === '1d' ? undefined : sessionUnderWay(calendar, context.now(), published.day);
   const latest = Math.max(published.day, liveDay ?? 0);
   const last = request.lastSession === undefined ? latest : toDay(request.lastSession);
   const nowMs = request.retryEmpty ? Number.MAX_SAFE_INTEGER : context.now();
@@ -162,11 +195,13 @@ export async function planRequest(
   for (const dataset of datasets) {
     coverage[dataset] = await selectCoverageRanges(sql, dataset, ids);
   }
+  if (holes) coverage[timeframe] = reopenHoles(coverage[timeframe], holes);
   const plan = planBackfill({
     timeframe,
     liveDay,
     calendar,
-    instruments,
+    instruments: wanted,
+    onlyHoles: holes !== undefined,
     firstDay: toDay(request.firstSession),
     lastDay: Math.min(last, latest),
     nowMs,
@@ -177,7 +212,20 @@ export async function planRequest(
       ? null
       : await selectEntitledFrom(sql, provider.name, context.now(), timeframe),
   });
-  return { plan, instruments };
+  const affordable = requestsMax === undefined ? plan : limitPlan(plan, requestsMax);
+  return { plan: affordable, instruments: wanted };
+}
+
+/** Coverage as if nobody had been asked for the sessions that are to be asked for again. */
+function reopenHoles(
+  coverage: ReadonlyMap<number, readonly CoverageRange[]>,
+  holes: ReadonlyMap<number, WantedSessions>,
+): Map<number, readonly CoverageRange[]> {
+  const reopened = new Map(coverage);
+  for (const [instrumentId, { again }] of holes) {
+    reopened.set(instrumentId, withoutDays(coverage.get(instrumentId) ?? [], again));
+  }
+  return reopened;
 }
 
 /**
@@ -273,6 +321,8 @@ class BackfillRun {
   #runId = 0;
   #lastUpdate = 0;
   #entitledFrom: number | null = null;
+  /** Requests that were sent or promised to a task; counted where there is a budget. */
+  #claimed = 0;
   readonly #learning = pLimit(1);
   readonly #timeframe: '1d' | StoredIntraday;
   readonly #batchRows: number;
@@ -373,7 +423,19 @@ class BackfillRun {
     }
   }
 
+  /** Takes a request out of the budget. @returns false when it is used up. */
+  #claim(): boolean {
+    const { requestsMax } = this.request;
+    if (requestsMax === undefined) return true;
+    const sent = this.context.provider.requestCount() - this.#startRequests;
+    this.#claimed = Math.max(this.#claimed, sent);
+    if (this.#claimed >= requestsMax) return false;
+    this.#claimed++;
+    return true;
+  }
+
   async #range(task: RangeTask, described: ReadonlyMap<number, number | null>): Promise<void> {
+    if (!this.#claim()) return;
     const { instrument } = task;
     try {
       await this.#askRange(task, described);
@@ -419,9 +481,9 @@ class BackfillRun {
   }
 
   async #fetchRange(task: RangeTask, described: ReadonlyMap<number, number | null>): Promise<void> {
-    const { instrument, firstDay, lastDay } = task;
+    const { instrument, providerSymbol, firstDay, lastDay } = task;
     const range = {
-      symbol: instrument.providerSymbol,
+      symbol: providerSymbol,
       firstSession: toDate(firstDay),
       lastSession: toDate(lastDay),
     };
@@ -453,7 +515,10 @@ class BackfillRun {
     if (this.#entitledFrom !== null && this.#entitledFrom > task.firstDay) return false;
     let refused = task.firstDay;
     let granted = task.lastDay + 1;
+    let isCut = false;
     while (granted - refused > ENTITLEMENT_DAYS) {
+      isCut = !this.#claim();
+      if (isCut) break;
       const middle = Math.floor((refused + granted) / 2);
       try {
         await this.#fetchRange({ ...task, firstDay: middle }, described);
@@ -464,6 +529,11 @@ class BackfillRun {
       }
     }
     const isWhole = granted > task.lastDay;
+    if (isCut) {
+      // What lies between the two is left for the next run.
+      await this.#addRefused({ ...task, lastDay: refused }, described, refusal.message);
+      return true;
+    }
     if (!isWhole) this.#entitledFrom = Math.max(this.#entitledFrom ?? 0, granted);
     const last = isWhole ? task.lastDay : granted - 1;
     await this.#addRefused({ ...task, lastDay: last }, described, refusal.message);
@@ -471,6 +541,7 @@ class BackfillRun {
   }
 
   async #grouped(task: GroupedTask): Promise<void> {
+    if (!this.#claim()) return;
     const session = toDate(task.day);
     try {
       const answer = await this.context.provider.fetchGroupedBars(session, this.#abort.signal);
@@ -479,7 +550,8 @@ class BackfillRun {
     } catch (error) {
       if (error instanceof ProviderError && error.kind === 'not_entitled') {
         for (const instrument of task.instruments) {
-          const range = { instrument, firstDay: task.day, lastDay: task.day };
+          const { providerSymbol } = instrument;
+          const range = { instrument, providerSymbol, firstDay: task.day, lastDay: task.day };
           await this.#addRefused(range, new Map(), error.message);
         }
       } else if (!(error instanceof ProviderError && error.kind === 'too_early')) {
@@ -498,10 +570,11 @@ class BackfillRun {
     });
     const rejected = Map.groupBy(answer.rejected, (row) => row.symbol);
     for (const instrument of task.instruments) {
+      const symbol = providerSymbolOn(instrument, task.day) ?? '';
       await this.#add({
         instrument,
-        picks: [{ bars: answer.bars, rows: rows.get(instrument.providerSymbol) ?? [] }],
-        rejected: rejected.get(instrument.providerSymbol) ?? [],
+        picks: [{ bars: answer.bars, rows: rows.get(symbol) ?? [] }],
+        rejected: rejected.get(symbol) ?? [],
         asked: [{ firstDay: task.day, lastDay: task.day }],
         listedOn: instrument.listedOn,
       });

@@ -1,14 +1,17 @@
 import type { RejectedRow } from '../model/bar.ts';
+import { newYorkDay, toDay } from '../model/session.ts';
+import { gatherTrades, pickTrades, type TradeColumns } from '../model/trade.ts';
 import {
   readTradeFile,
   type TradeFileChunk,
   type TradeFileOptions,
 } from '../providers/trade-file.ts';
 import type { Sql } from '../store/database.ts';
-import { checkSymbol, selectInstruments, upsertSymbols } from '../store/symbols.ts';
+import { checkSymbol } from '../store/symbols.ts';
 import { insertRejectedRows, withIngestLock } from '../store/upsert.ts';
 import { type ImportReport, startReport } from './import.ts';
-import { ingestTrades } from './trades.ts';
+import { findHolders, type SymbolHolders } from './symbol-holder.ts';
+import { describeTrade, ingestTrades, type TradeItem } from './trades.ts';
 
 export interface TradeImportOptions extends Omit<TradeFileOptions, 'isOrdered'> {
   /** Stored beside every trade. */
@@ -75,27 +78,15 @@ async function importChunk(
   report: ImportReport,
   seen: Set<string>,
 ): Promise<void> {
-  const rejected = new Map<string, RejectedRow[]>();
-  const homeless: RejectedRow[] = [];
-  for (const row of refused) {
-    const list = rejected.get(row.symbol);
-    if (!trades.has(row.symbol)) homeless.push(row);
-    else if (list) list.push(row);
-    else rejected.set(row.symbol, [row]);
-  }
   const symbols = [...trades.keys()];
   for (const symbol of symbols) {
     if (seen.has(symbol)) continue;
     checkSymbol(symbol);
     seen.add(symbol);
   }
-  report.added.push(...(await upsertSymbols(write, symbols, { isTracked: false })));
-  const instruments = await selectInstruments(write, { symbols });
-  const items = instruments.map(({ instrumentId, symbol }) => {
-    const columns = trades.get(symbol);
-    if (!columns) throw new Error(`${symbol} was not asked for`);
-    return { instrumentId, symbol, trades: columns, rejected: rejected.get(symbol) };
-  });
+  const { holders, added } = await findHolders(write, symbols);
+  report.added.push(...added);
+  const { items, homeless } = assignTrades(trades, refused, holders);
   const options = { provider, isSynthetic: false, receivedAt: now() };
   const counts = await ingestTrades(write, items, options);
   if (homeless.length > 0) {
@@ -110,4 +101,52 @@ async function importChunk(
     report.unchanged += count.unchanged;
     report.rejected += count.rejected;
   }
+}
+
+/** Items of whoever had the symbols on the days of the trades; what was nobody's is homeless. */
+function assignTrades(
+  trades: ReadonlyMap<string, TradeColumns>,
+  refused: readonly RejectedRow[],
+  holders: SymbolHolders,
+): { items: TradeItem[]; homeless: RejectedRow[] } {
+  const items = new Map<number, TradeItem & { rejected: RejectedRow[] }>();
+  const homeless: RejectedRow[] = [];
+  const add = (instrumentId: number, symbol: string, columns: TradeColumns) => {
+    const item = items.get(instrumentId);
+    if (item) item.trades = joinTrades(item.trades, columns);
+    else items.set(instrumentId, { instrumentId, symbol, trades: columns, rejected: [] });
+  };
+  for (const [symbol, columns] of trades) {
+    const only = holders.always(symbol);
+    if (only !== undefined) {
+      add(only, symbol, columns);
+      continue;
+    }
+    const rows = Array.from({ length: columns.length }, (_, row) => row);
+    const dayOf = (row: number) => newYorkDay(Math.floor(columns.ts[row] / 1000));
+    const found = holders.assign(symbol, rows, dayOf);
+    for (const [id, own] of found.byInstrument) add(id, symbol, pickTrades(columns, own));
+    for (const row of found.homeless) {
+      const reason = holders.problem(symbol, dayOf(row));
+      homeless.push({ symbol, reason, ...describeTrade(columns, row) });
+    }
+  }
+  for (const row of refused) {
+    const day = row.session === undefined ? undefined : toDay(row.session);
+    const always = holders.always(row.symbol);
+    const id = always ?? (day === undefined ? undefined : holders.on(row.symbol, day));
+    const item = id === undefined ? undefined : items.get(id);
+    if (item) item.rejected.push(row);
+    else homeless.push(row);
+  }
+  return { items: [...items.values()], homeless };
+}
+
+/** Trades of one instrument that came under two of its symbols. */
+function joinTrades(a: TradeColumns, b: TradeColumns): TradeColumns {
+  const rows = (columns: TradeColumns) => Array.from({ length: columns.length }, (_, row) => row);
+  return gatherTrades([
+    { trades: a, rows: rows(a) },
+    { trades: b, rows: rows(b) },
+  ]);
 }

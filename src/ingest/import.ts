@@ -1,14 +1,16 @@
 import { InputError } from '../errors.ts';
 import { type BarColumns, pickBars, type RejectedRow } from '../model/bar.ts';
 import { gatherIntradayBars, type IntradayBars, type StoredIntraday } from '../model/intraday.ts';
+import { toDate, toDay } from '../model/session.ts';
 import type { BarChunk } from '../providers/bar-file.ts';
 import { readFlatFile } from '../providers/flat-file.ts';
 import { type MinuteFileOptions, readMinuteFile } from '../providers/minute-file.ts';
-import { checkSymbol, selectInstruments, upsertSymbols } from '../store/symbols.ts';
+import { checkSymbol } from '../store/symbols.ts';
 import { insertRejectedRows, withIngestLock } from '../store/upsert.ts';
 import { type BackfillContext, latestPublished } from './backfill.ts';
 import { type IngestCount, type IngestItem, type IngestOptions, ingestBars } from './ingest.ts';
 import { ingestIntraday } from './intraday.ts';
+import { findHolders, type SymbolHolders } from './symbol-holder.ts';
 
 export interface ImportReport extends IngestCount {
   files: number;
@@ -113,20 +115,9 @@ async function importChunk(
     }
     rows.delete(symbol);
   }
-  const rejected = new Map<string, RejectedRow[]>();
-  for (const row of chunk.rejected) {
-    if (rows.has(row.symbol)) rejected.set(row.symbol, [...(rejected.get(row.symbol) ?? []), row]);
-    else homeless.push(row);
-  }
-  report.added.push(...(await upsertSymbols(write, [...rows.keys()], { isTracked: false })));
-  const instruments = await selectInstruments(write, { symbols: [...rows.keys()] });
-  const items = instruments.map(({ instrumentId, symbol }) => ({
-    instrumentId,
-    symbol,
-    rows: rows.get(symbol) ?? [],
-    rejected: rejected.get(symbol) ?? [],
-    listedOn: null,
-  }));
+  const { holders, added } = await findHolders(write, [...rows.keys()]);
+  report.added.push(...added);
+  const items = assignRows(chunk, rows, holders, homeless);
   const counts = await ingestChunk(context, chunk, items, options);
   const all = homeless.map((row) => ({ ...row, instrumentId: null }));
   await withIngestLock(write, (tx) =>
@@ -143,6 +134,62 @@ async function importChunk(
   }
 }
 
+/** Items of whoever had the symbols on the days of the rows; what was nobody's is homeless. */
+function assignRows(
+  { bars, rejected }: Chunk,
+  rows: ReadonlyMap<string, readonly number[]>,
+  holders: SymbolHolders,
+  homeless: RejectedRow[],
+): (Item & { rejected: RejectedRow[] })[] {
+  const items = new Map<number, Item & { rows: number[]; rejected: RejectedRow[] }>();
+  const itemOf = (instrumentId: number, symbol: string) => {
+    const item = items.get(instrumentId) ?? emptyItem(instrumentId, symbol);
+    items.set(instrumentId, item);
+    return item;
+  };
+  for (const [symbol, all] of rows) {
+    const found = holders.assign(symbol, all, (row) => bars.session[row]);
+    for (const [id, own] of found.byInstrument) {
+      const item = itemOf(id, symbol);
+      item.rows = item.rows.length === 0 ? own : item.rows.concat(own);
+    }
+    for (const row of found.homeless) homeless.push(toHomeless(bars, row, symbol, holders));
+  }
+  for (const row of rejected) {
+    const day = row.session === undefined ? undefined : toDay(row.session);
+    const always = holders.always(row.symbol);
+    const id = always ?? (day === undefined ? undefined : holders.on(row.symbol, day));
+    if (id === undefined) homeless.push(row);
+    else itemOf(id, row.symbol).rejected.push(row);
+  }
+  return [...items.values()].sort((a, b) => a.instrumentId - b.instrumentId);
+}
+
+const emptyItem = (instrumentId: number, symbol: string) => ({
+  ...{ instrumentId, symbol, rows: [] as number[], rejected: [] as RejectedRow[] },
+  listedOn: null,
+});
+
+/** A bar of a day on which nobody had its symbol. */
+function toHomeless(
+  bars: BarColumns,
+  row: number,
+  symbol: string,
+  holders: SymbolHolders,
+): RejectedRow {
+  const day = bars.session[row];
+  const { open, high, low, close, volume } = bars;
+  const values = [open[row], high[row], low[row], close[row], volume[row]];
+  const start = 'ts' in bars ? (bars as IntradayBars).ts[row] : undefined;
+  const at = start === undefined ? toDate(day) : new Date(start).toISOString();
+  return {
+    symbol,
+    session: toDate(day),
+    reason: holders.problem(symbol, day),
+    raw: [symbol, at, ...values].join(),
+  };
+}
+
 function symbolProblem(symbol: string): string | null {
   try {
     checkSymbol(symbol);
@@ -153,7 +200,8 @@ function symbolProblem(symbol: string): string | null {
   }
 }
 
-function ingestOptions(context: BackfillContext, provider: string): IngestOptions {
+/** What ingest must know of rows from a file. */
+export function ingestOptions(context: BackfillContext, provider: string): IngestOptions {
   const { calendar, thresholds, revisionSessions, now } = context;
   const latest = calendar.sessionIndex(latestPublished(context).day);
   return {

@@ -286,7 +286,8 @@ function makeTextCheck() {
   };
 }
 
-function describeTrade({ ts, sequence, price, size }: TradeColumns, row: number) {
+/** The session and the text of a trade that is kept as a rejected row. */
+export function describeTrade({ ts, sequence, price, size }: TradeColumns, row: number) {
   const isInstant = epochUnit(ts[row]) === 'us';
   const at = isInstant ? formatMicros(Math.floor(ts[row])) : String(ts[row]);
   const session = isInstant ? toDate(newYorkDay(ts[row] / 1000)) : undefined;

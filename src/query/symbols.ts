@@ -1,10 +1,12 @@
 import { REVIEW_SCORE, VALIDATED_SCORE } from '../model/quality.ts';
+import { newYorkDay } from '../model/session.ts';
+import { isHeld, type SymbolRange, toRangeDay } from '../model/symbol-range.ts';
 import type { AnySql, Sql } from '../store/database.ts';
 
 /** What a symbol of a request means. */
 export interface ResolvedSymbol {
   instrumentId: number;
-  /** As it is spelled in the warehouse. */
+  /** As it was asked for, spelled as it is in the warehouse. */
   symbol: string;
   name: string | null;
   listedOn: string | null;
@@ -12,23 +14,31 @@ export interface ResolvedSymbol {
   middle: string | null;
 }
 
+/** A symbol's meaning in a range of days. */
+export interface Holding extends ResolvedSymbol, SymbolRange {}
+
 interface ResolvedRow {
   instrument_id: number;
   symbol: string;
+  valid_from: string;
+  valid_to: string;
+  source: string | null;
   name: string | null;
   listed_on: string | null;
   middle: string | null;
 }
 
 interface Directory {
-  exact: Map<string, ResolvedSymbol>;
-  /** By lower case; null where several symbols differ in case only. */
-  folded: Map<string, ResolvedSymbol | null>;
+  /** All that a symbol ever meant, in the order of time. */
+  exact: Map<string, Holding[]>;
+  /** The same by lower case. */
+  folded: Map<string, Holding[]>;
+  instruments: Map<number, Holding[]>;
 }
 
 /**
- * Finds instruments by symbol: exactly, else without case when that is unique. All symbols are read
- * at once (10,000 take 2 MB) and kept until `clear`, which every change of symbols calls.
+ * Finds instruments by symbol and day: exactly, else without case when that is unique. All symbols
+ * are read at once (10,000 take 2 MB) and kept until `clear`, which every change of symbols calls.
  */
 export class SymbolDirectory {
   #known: Promise<Directory> | undefined;
@@ -36,17 +46,37 @@ export class SymbolDirectory {
   generation = 0;
   isTrusted = false;
 
-  constructor(readonly sql: Sql) {}
+  constructor(
+    readonly sql: Sql,
+    readonly now: () => number = Date.now,
+  ) {}
 
   clear(): void {
     this.#known = undefined;
     this.generation++;
   }
 
-  /** @returns undefined when no instrument, or more than one, can be meant. */
-  async find(symbol: string): Promise<ResolvedSymbol | undefined> {
+  /**
+   * Whom the symbol means on a day (since 1970-01-01); when none is named, today in New York.
+   * @returns undefined when no instrument, or more than one, can be meant.
+   */
+  async find(symbol: string, day = newYorkDay(this.now())): Promise<ResolvedSymbol | undefined> {
     const { exact, folded } = await this.#directory();
-    return exact.get(symbol) ?? folded.get(symbol.toLowerCase()) ?? undefined;
+    const held = exact.get(symbol)?.find((one) => isHeld(one, day));
+    if (held) return held;
+    const alike = folded.get(symbol.toLowerCase())?.filter((one) => isHeld(one, day)) ?? [];
+    return alike.length === 1 ? alike[0] : undefined;
+  }
+
+  /** All that a symbol, without case, ever meant, in the order of time. */
+  async meanings(symbol: string): Promise<readonly Holding[]> {
+    const { folded } = await this.#directory();
+    return folded.get(symbol.toLowerCase()) ?? [];
+  }
+
+  /** The symbols of an instrument, in the order of time. */
+  async symbolsOf(instrumentId: number): Promise<readonly Holding[]> {
+    return (await this.#directory()).instruments.get(instrumentId) ?? [];
   }
 
   #directory(): Promise<Directory> {
@@ -63,23 +93,31 @@ export class SymbolDirectory {
 
 async function loadDirectory(sql: Sql): Promise<Directory> {
   const rows = await sql<ResolvedRow[]>`
-    select r.instrument_id, r.symbol, i.name, i.listed_on,
+    select r.instrument_id, r.symbol, r.valid_from, r.valid_to, r.source, i.name, i.listed_on,
            case when s.records >= 500
                 then s.first_session + (s.latest_session - s.first_session) / 2 end as middle
     from symbol_ranges r
     join instruments i using (instrument_id)
     left join instrument_status s on s.instrument_id = r.instrument_id and s.timeframe = '1d'
-    where r.valid_to = 'infinity'`;
-  const exact = new Map<string, ResolvedSymbol>();
-  const folded = new Map<string, ResolvedSymbol | null>();
+    order by r.valid_from`;
+  const directory: Directory = { exact: new Map(), folded: new Map(), instruments: new Map() };
   for (const row of rows) {
     const { symbol, name, instrument_id: instrumentId, listed_on: listedOn, middle } = row;
-    const resolved = { instrumentId, symbol, name, listedOn, middle };
-    exact.set(symbol, resolved);
-    const lower = symbol.toLowerCase();
-    folded.set(lower, folded.has(lower) ? null : resolved);
+    const startDay = toRangeDay(row.valid_from);
+    const endDay = toRangeDay(row.valid_to);
+    const range = { startDay, endDay, source: row.source };
+    const holding = { instrumentId, symbol, name, listedOn, middle, ...range };
+    append(directory.exact, symbol, holding);
+    append(directory.folded, symbol.toLowerCase(), holding);
+    append(directory.instruments, instrumentId, holding);
   }
-  return { exact, folded };
+  return directory;
+}
+
+function append<Key>(lists: Map<Key, Holding[]>, key: Key, holding: Holding): void {
+  const list = lists.get(key);
+  if (list) list.push(holding);
+  else lists.set(key, [holding]);
 }
 
 /** Symbols that have bars, in order. */
@@ -91,6 +129,47 @@ export async function selectLoadedSymbols(sql: AnySql): Promise<string[]> {
     where s.timeframe = '1d' and s.records > 0
     order by r.symbol collate "C"`;
   return rows.map((row) => row.symbol);
+}
+
+/** An instrument with all that it was called, and what is held of it. */
+export interface InstrumentDetail {
+  name: string | null;
+  exchange: string | null;
+  assetType: string | null;
+  figi: string | null;
+  listedOn: string | null;
+  delistedOn: string | null;
+  isTracked: boolean;
+  timeframes: string[];
+  providerSymbols: Record<string, string>;
+  held: {
+    timeframe: string;
+    records: number;
+    firstSession: string | null;
+    latestSession: string | null;
+  }[];
+}
+
+/** What is known of an instrument, from counters. @throws Error when there is none. */
+export async function selectInstrument(
+  sql: AnySql,
+  instrumentId: number,
+): Promise<InstrumentDetail> {
+  const [row] = await sql<InstrumentDetail[]>`
+    select i.name, i.exchange, i.asset_type as "assetType", i.figi, i.listed_on as "listedOn",
+           i.delisted_on as "delistedOn", i.is_tracked as "isTracked", i.timeframes,
+           coalesce((select json_object_agg(p.provider, p.symbol order by p.provider)
+                     from provider_symbols p
+                     where p.instrument_id = i.instrument_id), '{}') as "providerSymbols",
+           coalesce((select json_agg(json_build_object(
+                              'timeframe', s.timeframe, 'records', s.records,
+                              'firstSession', s.first_session, 'latestSession', s.latest_session)
+                            order by s.timeframe collate "C")
+                     from instrument_status s
+                     where s.instrument_id = i.instrument_id and s.records > 0), '[]') as held
+    from instruments i where i.instrument_id = ${instrumentId}`;
+  if (!row) throw new Error(`there is no instrument ${instrumentId}`);
+  return row;
 }
 
 export interface SymbolDetail {

@@ -19,6 +19,7 @@ import {
   selectVersions,
   type World,
 } from '../fixtures/backfill-world.ts';
+import { ChangeLog } from '../fixtures/change-log.ts';
 import { startCli } from '../fixtures/cli-process.ts';
 import {
   loadSp500,
@@ -619,16 +620,20 @@ for (const edition of EDITIONS) {
           POLYGON_REQUESTS_PER_MINUTE: '60000',
         });
       expect(await run(whole).finished).toMatchObject({ code: 0 });
+      const log = new ChangeLog(world.url);
+      await log.nextOf('trust');
       const victim = run(world);
       let answered = 0;
       misbehaveFor(world.vendor(), {
-        '/range/1/day/': (_request, honest) => {
+        '/range/1/day/': async (_request, honest) => {
           if (++answered <= 80) return honest();
+          await log.nextOf('bars'); // something was committed
           victim.kill('SIGKILL');
           return Promise.withResolvers<Response>().promise;
         },
       });
       expect((await victim.finished).code).not.toBe(0);
+      await log.close();
       // The server ends the transaction of a client that is gone before it lets go of its lock.
       await world.sql.begin(async (tx) => {
         await tx`select pg_advisory_xact_lock(hashtext('marketd'), hashtext('backfill'))`;

@@ -268,10 +268,10 @@ describe('what the plan with the provider does not include', () => {
 
   test('is refused without being asked for', () => {
     const made = plan({ instruments: instruments(2), entitledFrom });
-    const refused = { firstDay: FIRST, lastDay: toDay('2022-02-28') };
+    const range = { firstDay: FIRST, lastDay: toDay('2022-02-28') };
     expect(made.refused).toEqual([
-      { instrument: instrument(1), ...refused },
-      { instrument: instrument(2), ...refused },
+      { instrument: instrument(1), providerSymbol: 'S1', ...range },
+      { instrument: instrument(2), providerSymbol: 'S2', ...range },
     ]);
     expect(rangeText(made)).toEqual(['S1 2022-03-01 2024-02-29', 'S2 2022-03-01 2024-02-29']);
     expect(made.requests.total).toBe(2);
@@ -328,6 +328,31 @@ describe('splits and dividends', () => {
       [LAST, LAST],
       [LAST, LAST],
     ]);
+  });
+
+  test('of many that miss a session, and one that misses years, are a page and a request', () => {
+    const all = instruments(50);
+    const few = () =>
+      new Map(all.map(({ instrumentId }) => [instrumentId, allBut(lastSessions(1))]));
+    const one = few();
+    one.delete(all[7].instrumentId);
+    const made = plan({ instruments: all, bars: few(), splits: few(), dividends: one });
+    expect(made.requests).toMatchObject({ splits: 1, dividends: 2 });
+    const [market, single] = made.actions.filter(({ dataset }) => dataset === 'dividends');
+    expect(market).toMatchObject({ firstDay: LAST, lastDay: LAST, requests: 1 });
+    expect(market.covers).toHaveLength(49);
+    expect(single).toMatchObject({ instrument: all[7], firstDay: FIRST, covers: [all[7]] });
+  });
+
+  test('under each symbol that an instrument had are a request each', () => {
+    const [renamed] = instruments(1);
+    const day = FIRST + 100;
+    const ranges = [
+      { symbol: 'OLD', startDay: -Infinity, endDay: day, source: null },
+      { symbol: 'S1', startDay: day, endDay: Infinity, source: null },
+    ];
+    const made = plan({ instruments: [{ ...renamed, ranges }], splits: new Map() });
+    expect(made.requests.splits).toBe(2);
   });
 
   test('do not depend on the entitlement to bars', () => {

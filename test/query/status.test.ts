@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'bun:test';
+import { toDay } from '../../src/model/session.ts';
 import { StatusReader, selectWarehouseStatus } from '../../src/query/status.ts';
 import {
   SymbolDirectory,
@@ -196,6 +197,34 @@ describeEditions('status', (database) => {
           ...[undefined, undefined],
         ]);
       }
+    });
+
+    test('are found by the day: who had them then', async () => {
+      const [old, young] = [await addInstrument(sql(), 'DAYA'), await addInstrument(sql(), 'dayA')];
+      await sql()`
+        update symbol_ranges set valid_to = '2022-06-09' where instrument_id = ${old}`;
+      await sql()`
+        update symbol_ranges set valid_from = '2012-05-18' where instrument_id = ${young}`;
+      await sql()`insert into symbol_ranges values (${old}, 'DAYB', '2022-06-09')`;
+      const now = () => Date.parse('2022-06-09T03:59:00Z'); // still the day before in New York
+      const directory = new SymbolDirectory(sql(), now);
+      const find = async (symbol: string, date?: string) => {
+        const found = await directory.find(symbol, date === undefined ? undefined : toDay(date));
+        return found && [found.instrumentId, found.symbol];
+      };
+      expect(await find('DAYA', '2022-06-08')).toEqual([old, 'DAYA']);
+      expect(await find('DAYA')).toEqual([old, 'DAYA']);
+      expect(await find('DAYB')).toBeUndefined();
+      expect(await find('DAYB', '2022-06-09')).toEqual([old, 'DAYB']);
+      // Without case it is unique only on days when one of the two alone has it.
+      expect(await find('daya', '2012-05-17')).toEqual([old, 'DAYA']);
+      expect(await find('daya', '2022-06-08')).toBeUndefined();
+      expect(await find('daya', '2022-06-09')).toEqual([young, 'dayA']);
+      expect(await find('dayA', '2012-05-17')).toEqual([old, 'DAYA']);
+      const meanings = await directory.meanings('daya');
+      expect(meanings.map(({ symbol }) => symbol)).toEqual(['DAYA', 'dayA']);
+      const own = await directory.symbolsOf(old);
+      expect(own.map(({ symbol }) => symbol)).toEqual(['DAYA', 'DAYB']);
     });
 
     test('are remembered while trusted, until told of a change', async () => {
