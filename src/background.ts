@@ -1,16 +1,21 @@
 import type { Config } from './config.ts';
 import { errorMessage } from './errors.ts';
 import type { BackfillContext, BackfillProgress, BackfillReport } from './ingest/backfill.ts';
+import { makeYahooSource } from './ingest/bar-source.ts';
 import { startLeader } from './ingest/leader.ts';
 import { type MarketJob, startMarketJob } from './ingest/market-hours.ts';
+import { RECONCILE_JOB, reconcileRange, runReconciliation } from './ingest/reconcile.ts';
 import { collectIntraday, type Scheduler, startScheduler } from './ingest/scheduler.ts';
 import { LAST_QUOTES_DELAY_MS, makeSnapshotCollector } from './ingest/snapshots.ts';
 import { type SyntheticTrades, startSyntheticTrades } from './ingest/synthetic-trades.ts';
+import { startWeekly, type WeeklyJob } from './ingest/weekly.ts';
 import type { Calendar } from './model/session.ts';
 import { type Clock, systemClock } from './providers/http.ts';
-import { makeYahoo } from './providers/yahoo.ts';
+import { makeYahoo, type Yahoo } from './providers/yahoo.ts';
+import { selectPriceActions } from './query/corporate-actions.ts';
 import type { Database } from './store/database.ts';
 import { startEventPruning } from './store/events.ts';
+import { selectLastScheduled } from './store/jobs.ts';
 import type { Log } from './telemetry.ts';
 
 /** What runs beside the server, in the one process that leads. */
@@ -41,6 +46,9 @@ export interface Background {
 /** How long after the close the last run begins: late prints and the auction are in by then. */
 const LAST_RUN_DELAY_MS = 15 * 60_000;
 
+/** Sunday morning, UTC. */
+const RECONCILE_AT = { weekday: 0, hour: 6 };
+
 /** Starts what the configuration asks for. Nothing when SCHEDULER=off. */
 export async function startBackground(options: BackgroundOptions): Promise<Background> {
   const { config, log, backfill, isDemo } = options;
@@ -58,8 +66,10 @@ export async function startBackground(options: BackgroundOptions): Promise<Backg
   const marketJobs = hasIntraday
     ? [{ name: 'intraday', job: startIntraday(options, backfill, isLeader) }]
     : [];
-  const quotes = startQuotes(options, isLeader);
+  const yahoo = connectYahoo(options);
+  const quotes = yahoo && startQuotes(options, yahoo, isLeader);
   if (quotes) marketJobs.push({ name: 'quotes', job: quotes.job });
+  const reconciling = yahoo && startReconciling(options, yahoo, isLeader);
   const pruning = startEventPruning({
     write: options.database.write,
     retentionHours: config.STREAM_RETENTION_HOURS,
@@ -73,6 +83,7 @@ export async function startBackground(options: BackgroundOptions): Promise<Backg
     stop: async () => {
       await Promise.all([
         trades?.stop(),
+        reconciling?.stop(),
         pruning.stop(),
         ...marketJobs.map(({ job }) => job.stop()),
       ]);
@@ -111,19 +122,26 @@ function startIntraday(
   });
 }
 
-/** Snapshots of the tracked symbols; none in a demo, where nobody is asked anything. */
-function startQuotes(
-  { config, database, calendar, isDemo, log, clock = systemClock }: BackgroundOptions,
-  isLeader: () => boolean,
-) {
-  if (config.QUOTES === 'off' || isDemo) return undefined;
-  const yahoo = makeYahoo({
+/** One for all that asks it, so that its limits hold; none in a demo, where nobody is asked. */
+function connectYahoo(options: BackgroundOptions): Yahoo | undefined {
+  const { config, calendar, isDemo, log, clock } = options;
+  if (isDemo || (config.QUOTES === 'off' && config.RECONCILE === 'off')) return undefined;
+  return makeYahoo({
     baseUrl: config.YAHOO_BASE_URL,
     requestsPerMinute: config.YAHOO_REQUESTS_PER_MINUTE,
     calendar,
     clock,
     log,
   });
+}
+
+/** Snapshots of the tracked symbols. */
+function startQuotes(
+  { config, database, calendar, log, clock = systemClock }: BackgroundOptions,
+  yahoo: Yahoo,
+  isLeader: () => boolean,
+) {
+  if (config.QUOTES === 'off') return undefined;
   const context = { database, yahoo, now: () => clock.now(), log };
   const collector = makeSnapshotCollector(context, { origin: 'schedule' });
   const job = startMarketJob({
@@ -141,6 +159,32 @@ function startQuotes(
     clock,
   });
   return { job, close: () => collector.close() };
+}
+
+/** Once a week a sample of the stored bars beside Yahoo's; after Sunday's night run. */
+function startReconciling(
+  { config, database, calendar, log, clock = systemClock }: BackgroundOptions,
+  yahoo: Yahoo,
+  isLeader: () => boolean,
+): WeeklyJob | undefined {
+  if (config.RECONCILE === 'off') return undefined;
+  const context = {
+    ...{ database, calendar, log, now: () => clock.now() },
+    publishDelayMs: config.PUBLISH_DELAY_MINUTES * 60_000,
+    actionsOf: (instrumentId: number) => selectPriceActions(database.read, instrumentId),
+  };
+  const source = makeYahooSource(yahoo);
+  return startWeekly({
+    ...{ name: RECONCILE_JOB, ...RECONCILE_AT, clock, isLeader, log },
+    lastScheduled: () => selectLastScheduled(database.read, RECONCILE_JOB),
+    run: (signal, { scheduledFor, origin }) => {
+      // The week's number: whoever repeats the run draws the same sample.
+      const seed = Math.floor(scheduledFor.getTime() / 604_800_000);
+      const which = { count: config.RECONCILE_SAMPLE, seed };
+      const range = reconcileRange(context, {});
+      return runReconciliation(context, { source, which, range, origin, scheduledFor }, signal);
+    },
+  });
 }
 
 async function startTrades(

@@ -89,6 +89,8 @@ const Settings = z.object({
     .url({ protocol: /^https?$/, error: 'must be a URL that begins with http:// or https://' })
     .default('https://query2.finance.yahoo.com'),
   YAHOO_REQUESTS_PER_MINUTE: integer(1, 6_000).default(60),
+  RECONCILE: choice('off', 'yahoo').default('off'),
+  RECONCILE_SAMPLE: integer(1, 500).default(5),
   INTRADAY_INTERVAL_SECONDS: integer(10, 3600).default(300),
   DEFAULT_DAYS: integer(1, 20_000).default(90),
   BATCH_COMMIT_SIZE: integer(1, 1_000_000).default(25_000),

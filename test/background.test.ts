@@ -4,11 +4,12 @@ import { parseConfig } from '../src/config.ts';
 import { updateTimeframes, upsertSymbols } from '../src/store/symbols.ts';
 import { describeEditions } from './database.ts';
 import { openWorld, type World } from './fixtures/backfill-world.ts';
-import { calendar } from './fixtures/bars.ts';
+import { calendar, flatBar, sessionsFrom } from './fixtures/bars.ts';
 import { until } from './fixtures/http-server.ts';
 import { readSpyMinutes } from './fixtures/minutes.ts';
+import { addInstrument, ingest } from './fixtures/warehouse.ts';
 import { ManualClock } from './vendor-server.ts';
-import { RECORDED_TS, startYahooServer } from './yahoo-server.ts';
+import { makeChart, RECORDED_TS, startYahooServer } from './yahoo-server.ts';
 
 describeEditions('jobs in the background', (database) => {
   /** Starts them at an instant of the market's day, and leads. */
@@ -56,6 +57,44 @@ describeEditions('jobs in the background', (database) => {
     }
   });
 
+  test('stored bars are compared with Yahoo’s on Sunday morning', async () => {
+    await using world = await openWorld(database().edition, {
+      ...{ now: '2025-10-26T05:58:00Z', firstSession: '2025-10-20' },
+    });
+    const { sql } = world;
+    const sessions = sessionsFrom('2025-10-06', 15);
+    const bars = sessions.map((session) => flatBar(session));
+    const receivedAt = Date.parse('2025-10-25T02:00:00Z');
+    await ingest(sql, await addInstrument(sql, 'AAPL'), bars, {}, { receivedAt });
+    const yahoo = startYahooServer();
+    yahoo.charts.set('AAPL', makeChart('AAPL', bars));
+    const { clock, options } = await start(world, '2025-10-26T05:58:00Z', {
+      ...{ RECONCILE: 'yahoo', YAHOO_BASE_URL: yahoo.url, YAHOO_REQUESTS_PER_MINUTE: '6000' },
+    });
+    const background = await startBackground(options);
+    try {
+      // Quotes are off: reconciliation is nothing that follows the market's hours.
+      expect(background.marketJobs).toEqual([]);
+      const run = await until(async () => {
+        clock.advance(60_000);
+        const [row] = await sql`
+          select state, origin, scheduled_for, done from job_runs
+          where job = 'reconcile' and state <> 'running'`;
+        return row;
+      });
+      const due = new Date('2025-10-26T06:00:00Z');
+      expect(run).toEqual({ state: 'succeeded', origin: 'schedule', scheduled_for: due, done: 1 });
+      const [result] = await sql`
+        select verdict, compared, seed, end_session from reconciliations`;
+      expect(result).toEqual({
+        ...{ verdict: 'agree', compared: 15, seed: 2912, end_session: '2025-10-24' },
+      });
+    } finally {
+      await background.stop();
+      await yahoo.stop();
+    }
+  });
+
   test('minutes are collected while the market is open', async () => {
     await using world = await openWorld(database().edition, {
       ...{ now: '2024-05-17T14:00:30Z', firstSession: '2024-05-17' },
@@ -89,7 +128,7 @@ describeEditions('jobs in the background', (database) => {
       ...{ now: '2024-05-17T14:00:30Z', firstSession: '2024-05-17' },
     });
     const { options } = await start(world, '2024-05-17T14:00:30Z', {
-      ...{ SCHEDULER: 'off', SYNTHETIC: 'on', QUOTES: 'yahoo' },
+      ...{ SCHEDULER: 'off', SYNTHETIC: 'on', QUOTES: 'yahoo', RECONCILE: 'yahoo' },
     });
     const background = await startBackground({ ...options, backfill: world.context });
     expect([background.scheduler, background.marketJobs]).toEqual([undefined, []]);

@@ -40,6 +40,8 @@ describe('defaults', () => {
       QUOTES_INTERVAL_SECONDS: 60,
       YAHOO_BASE_URL: 'https://query2.finance.yahoo.com',
       YAHOO_REQUESTS_PER_MINUTE: 60,
+      RECONCILE: 'off',
+      RECONCILE_SAMPLE: 5,
       INTRADAY_INTERVAL_SECONDS: 300,
       DEFAULT_DAYS: 90,
       BATCH_COMMIT_SIZE: 25_000,

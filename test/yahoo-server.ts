@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { newYorkInstant, toDay } from '../src/model/session.ts';
+import type { Bar } from './fixtures/bars.ts';
 import { type Misbehavior, SHARED_DATA } from './vendor-server.ts';
 
 /**
@@ -33,6 +35,7 @@ export interface ChartBody {
   meta: Fields;
   timestamp?: unknown[] | null;
   indicators: { quote: Record<string, unknown[]>[] };
+  events?: { splits?: Record<string, Fields>; dividends?: Record<string, Fields> };
 }
 
 const FOLDER = join(SHARED_DATA, 'yahoo');
@@ -155,11 +158,71 @@ function cutChart(chart: ChartBody, from: number, to: number): ChartBody {
   const quote = chart.indicators.quote[0];
   const before = timestamp.findLastIndex((seconds) => Number(seconds) < from);
   const columns = Object.entries(quote).map(([name, values]) => [name, rows.map((i) => values[i])]);
+  const events = Object.entries(chart.events ?? {}).map(([kind, all]) => {
+    const isIn = ([seconds]: [string, Fields]) => Number(seconds) >= from && Number(seconds) < to;
+    return [kind, Object.fromEntries(Object.entries(all).filter(isIn))];
+  });
   return {
     meta: { ...meta, ...(before >= 0 && { chartPreviousClose: quote.close[before] }) },
     timestamp: rows.map((row) => timestamp[row]),
     indicators: { quote: [Object.fromEntries(columns)] },
+    ...(events.length > 0 && { events: Object.fromEntries(events) }),
   };
+}
+
+export interface ChartActions {
+  splits?: readonly { exDate: string; splitFrom: number; splitTo: number }[];
+  /** Raw amounts. */
+  dividends?: readonly { exDate: string; cashAmount: number }[];
+}
+
+/** The chart of raw bars as Yahoo has it: adjusted for all splits, in single floats. */
+export function makeChart(
+  symbol: string,
+  bars: readonly Bar[],
+  { splits = [], dividends = [] }: ChartActions = {},
+): ChartBody {
+  const later = (date: string) =>
+    splits
+      .filter(({ exDate }) => exDate > date)
+      .reduce((ratio, { splitFrom, splitTo }) => (ratio * splitTo) / splitFrom, 1);
+  const column = (read: (bar: Bar, ratio: number) => number) =>
+    bars.map((bar) => Math.fround(read(bar, later(bar.session))));
+  return {
+    meta: { symbol, currency: 'USD', dataGranularity: '1d', exchangeTimezoneName: NEW_YORK },
+    timestamp: bars.map(({ session }) => openOf(session)),
+    indicators: {
+      quote: [
+        {
+          open: column(({ open }, ratio) => open / ratio),
+          high: column(({ high }, ratio) => high / ratio),
+          low: column(({ low }, ratio) => low / ratio),
+          close: column(({ close }, ratio) => close / ratio),
+          volume: bars.map(({ session, volume }) => Math.round(volume * later(session))),
+        },
+      ],
+    },
+    events: {
+      splits: byOpen(splits, ({ splitFrom: denominator, splitTo: numerator }) => {
+        return { numerator, denominator, splitRatio: `${numerator}:${denominator}` };
+      }),
+      dividends: byOpen(dividends, ({ exDate, cashAmount }) => {
+        return { amount: cashAmount / later(exDate) };
+      }),
+    },
+  };
+}
+
+const NEW_YORK = 'America/New_York';
+const openOf = (session: string) => newYorkInstant(toDay(session), 570) / 1_000;
+
+function byOpen<T extends { exDate: string }>(events: readonly T[], read: (event: T) => Fields) {
+  return Object.fromEntries(
+    events.map((event) => {
+      const date = openOf(event.exDate);
+      return [date, { date, ...read(event) }];
+    }),
+  );
 }
 
 const HTML = '<!doctype html><html><body>Will be right back...</body></html>';

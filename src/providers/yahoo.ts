@@ -6,12 +6,15 @@ import { type Calendar, newYorkDay, newYorkInstant } from '../model/session.ts';
 import { type MetaValue, makeSnapshot, type Snapshot } from '../model/snapshot.ts';
 import { type Breaker, type BreakerState, makeBreaker } from './breaker.ts';
 import { type Clock, makeLimiter, systemClock } from './http.ts';
+import { parseEnvelope, parseNumber, unwiden } from './yahoo-answer.ts';
+import { fetchYahooHistory, type HistoryRange, type YahooHistory } from './yahoo-history.ts';
 import { CrumbError, makeYahooSession, type YahooSession } from './yahoo-session.ts';
 
 /**
- * Snapshots from Yahoo, whose API is unofficial: asked gently, believed little. `v7/finance/quote`
- * has all fields of many symbols in one answer and needs a cookie and a crumb; without those the
- * chart of each symbol has the prices of the day, and `missing` names what is not in it.
+ * Snapshots and daily bars from Yahoo, whose API is unofficial: asked gently, believed little.
+ * `v7/finance/quote` has all fields of many symbols in one answer and needs a cookie and a crumb;
+ * without those the chart of each symbol has the prices of the day, and `missing` names what is
+ * not in it.
  */
 export interface Yahoo {
   /** Stored beside every snapshot. */
@@ -24,6 +27,12 @@ export interface Yahoo {
    * @throws ProviderError when Yahoo refuses, is away, or is left alone; the signal's reason.
    */
   fetchSnapshots(symbols: readonly string[], signal?: AbortSignal): Promise<SnapshotAnswer>;
+  /**
+   * Daily bars as they were traded, with what Yahoo lists of splits and dividends.
+   * @throws ProviderError as above, and when the symbol is not known or its chart is none of
+   *   daily bars in USD; the signal's reason.
+   */
+  fetchHistory(symbol: string, range: HistoryRange, signal?: AbortSignal): Promise<YahooHistory>;
 }
 
 export interface SnapshotAnswer {
@@ -67,6 +76,8 @@ export function makeYahoo(options: YahooOptions): Yahoo {
     requestCount: session.requestCount,
     breaker: breaker.state,
     fetchSnapshots: (symbols, signal) => client.fetchSnapshots(symbols, signal),
+    fetchHistory: (symbol, range, signal) =>
+      fetchYahooHistory(session, symbol, { ...range, nowMs: clock.now() }, signal),
   };
 }
 
@@ -218,30 +229,6 @@ interface Parsed {
   odd: string[];
 }
 
-/** @throws ProviderError when it is not what Yahoo answers, or is its own error. */
-function parseEnvelope(answer: unknown, key: 'quoteResponse' | 'chart'): unknown[] {
-  const what = key === 'chart' ? 'chart' : 'quote';
-  const { data } = Answer.safeParse(answer);
-  // Some errors come under a name that is neither.
-  const envelope = data?.[key] ?? data?.finance;
-  if (envelope?.error) {
-    const { code, description } = envelope.error;
-    const kind = code === 'Not Found' ? 'not_found' : 'garbage';
-    throw new ProviderError(`Yahoo ${what}: ${description ?? code}`, kind);
-  }
-  if (envelope?.result) return envelope.result;
-  const body = JSON.stringify(answer).slice(0, 1_024);
-  throw new ProviderError(`Yahoo ${what}: the answer is JSON, but not Yahoo's`, 'garbage', body);
-}
-
-/** A number, also as text that is nothing else; undefined: neither that nor null. */
-function parseNumber(value: unknown): number | null | undefined {
-  if (value === null || value === undefined) return null;
-  const isText = typeof value === 'string' && /^[-+]?\d+(\.\d+)?(e[-+]?\d+)?$/i.test(value.trim());
-  const number = isText ? Number(value) : value;
-  return typeof number === 'number' && Number.isFinite(number) ? number : undefined;
-}
-
 /** Reads fields, and remembers those in which there is something else. */
 class FieldReader {
   readonly odd: string[] = [];
@@ -364,13 +351,6 @@ function parseChart(
   return { ...result, odd: [...result.odd, ...columns.odd], droppedRows };
 }
 
-/** Rows of charts are single floats that were widened: 269.275 comes as 269.2749938964844. */
-function unwiden(price: number | null): number | null {
-  if (price === null || Math.fround(price) !== price) return price;
-  const texts = [6, 7, 8, 9].map((digits) => Number(price.toPrecision(digits)));
-  return texts.find((short) => Math.fround(short) === price) ?? price;
-}
-
 function finish(
   reader: FieldReader,
   rest: Record<string, MetaValue>,
@@ -403,16 +383,6 @@ function finish(
 
 const Fields = z.record(z.string(), z.unknown());
 type Fields = z.infer<typeof Fields>;
-
-const Envelope = z.object({
-  result: z.array(z.unknown()).nullish(),
-  error: z.object({ code: z.string(), description: z.string().nullish() }).nullish(),
-});
-const Answer = z.object({
-  quoteResponse: Envelope.optional(),
-  chart: Envelope.optional(),
-  finance: Envelope.optional(),
-});
 
 const Chart = z.object({
   meta: Fields,

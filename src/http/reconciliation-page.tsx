@@ -1,0 +1,55 @@
+import { Html } from '@elysiajs/html';
+import { Elysia } from 'elysia';
+import {
+  ReconciliationFragment,
+  ReconciliationPage,
+  type ReconciliationView,
+} from '../../views/reconciliation.tsx';
+import { type StoredReconciliation, selectLatestReconciliations } from '../query/reconciliation.ts';
+import { pingDatabase } from '../store/database.ts';
+import { selectRuns } from '../store/jobs.ts';
+import type { AppContext } from './app.ts';
+import { fragmentResponse, orAway, pageProps, pageResponse } from './page-response.tsx';
+
+const PATH = '/dashboard/reconciliation';
+const POLL_SECONDS = 10;
+/** Worst first, and all of them: /api/v1/reconciliation. */
+const RESULTS_SHOWN = 200;
+const HIDDEN = { detail: { hide: true } };
+
+/** The page of reconciliation, and the part of it that is polled. */
+export function reconciliationPageRoutes(context: AppContext) {
+  return new Elysia({ name: 'reconciliation-page' })
+    .get(PATH, () => page(context), HIDDEN)
+    .get(`${PATH}/status`, ({ request }) => fragment(context, request), HIDDEN);
+}
+
+function page(context: AppContext): Promise<Response> {
+  return orAway(context, PATH, async () => {
+    const view = await collect(context);
+    const shown = { view, pollSeconds: POLL_SECONDS };
+    return pageResponse(<ReconciliationPage {...pageProps(context)} {...shown} />);
+  });
+}
+
+async function fragment(context: AppContext, request: Request): Promise<Response> {
+  const view = await collect(context);
+  const render = () => <ReconciliationFragment view={view} />;
+  return fragmentResponse(request, context.version, view, render);
+}
+
+const ORDER: readonly StoredReconciliation['verdict'][] = [
+  ...(['conflict', 'differ', 'failed', 'none', 'near', 'agree'] as const),
+];
+
+async function collect({ database }: AppContext): Promise<ReconciliationView> {
+  // With a deadline: a database that accepts and says nothing counts as away.
+  await pingDatabase(database.read);
+  const [latest, [run]] = await Promise.all([
+    selectLatestReconciliations(database.read),
+    selectRuns(database.read, 1, 'reconcile'),
+  ]);
+  const rank = ({ verdict }: StoredReconciliation) => ORDER.indexOf(verdict);
+  latest.sort((a, b) => rank(a) - rank(b) || b.ts.getTime() - a.ts.getTime());
+  return { latest: latest.slice(0, RESULTS_SHOWN), run: run ?? null };
+}

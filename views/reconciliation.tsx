@@ -1,0 +1,186 @@
+import { Html } from '@elysiajs/html';
+import type { StoredReconciliation } from '../src/query/reconciliation.ts';
+import type { Run } from '../src/store/jobs.ts';
+import { Badge, type Condition, capital, count, symbolPath } from './elements.tsx';
+import { type AssetPaths, Layout, Session, Time } from './layout.tsx';
+
+export interface ReconciliationView {
+  /** The latest result of each symbol, the worst first. */
+  latest: StoredReconciliation[];
+  /** The newest run; null before the first. */
+  run: Run | null;
+}
+
+const CONDITIONS: Record<StoredReconciliation['verdict'], Condition> = {
+  agree: 'good',
+  near: 'good',
+  differ: 'attention',
+  conflict: 'bad',
+  none: 'idle',
+  failed: 'attention',
+};
+
+/** Prices that agree, of all that were compared: '1,006 of 1,008'. */
+function agreement({ found, compared }: StoredReconciliation): string {
+  if (!found) return '';
+  const agreeing = Object.values(found.fields).reduce((sum, { agree }) => sum + agree, 0);
+  return `${count(agreeing)} of ${count(4 * compared)}`;
+}
+
+const SIDES = {
+  ours: 'ours',
+  theirs: 'the source',
+  both: 'both',
+  unclear: 'unclear',
+} as const;
+
+function oneSided({ found }: StoredReconciliation): string {
+  if (!found) return '';
+  const { only_ours: ours, only_theirs: theirs } = found;
+  return `${count(ours.count)} / ${count(theirs.count)}`;
+}
+
+/** The most telling lines of a result. */
+function remarks({ found, error }: StoredReconciliation): string[] {
+  if (!found) return [error ?? ''];
+  const worst = found.worst.slice(0, 3).map(({ session, field, ours, theirs, why }) => {
+    return `${session} ${field}: ours ${ours}, theirs ${Number(theirs.toPrecision(8))}: ${why}`;
+  });
+  const actions = found.actions.slice(0, 3).map(({ kind, ex_date, ours, theirs }) => {
+    return `${kind} of ${ex_date}: ours ${ours ?? 'none'}, theirs ${theirs ?? 'none'}`;
+  });
+  return [...found.explanations.map(({ sentence }) => sentence), ...worst, ...actions];
+}
+
+function ResultRow({ result }: { result: StoredReconciliation }): JSX.Element {
+  const lines = remarks(result);
+  return (
+    <>
+      <tr>
+        <th scope="row">
+          <a href={symbolPath(result.symbol)} safe>
+            {result.symbol}
+          </a>
+        </th>
+        <td>
+          <Badge condition={CONDITIONS[result.verdict]} word={capital(result.verdict)} />
+        </td>
+        <td safe>{result.side === null ? '' : SIDES[result.side]}</td>
+        <td class="number" safe>
+          {agreement(result)}
+        </td>
+        <td class="number" safe>
+          {oneSided(result)}
+        </td>
+        <td safe>{result.source}</td>
+        <td>
+          <Session date={result.startSession} /> to <Session date={result.endSession} />
+        </td>
+        <td>
+          <Time at={result.ts} />
+        </td>
+      </tr>
+      {lines.map((line) => (
+        <tr class="reason">
+          <td colspan={8} safe>
+            {line.slice(0, 500)}
+          </td>
+        </tr>
+      ))}
+    </>
+  );
+}
+
+function Results({ latest }: { latest: StoredReconciliation[] }): JSX.Element {
+  return (
+    <section class="scroll" tabindex="0" aria-labelledby="results">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Symbol</th>
+            <th scope="col">Verdict</th>
+            <th scope="col">Who differs</th>
+            <th scope="col" class="number">
+              Prices that agree
+            </th>
+            <th scope="col" class="number">
+              Only ours / theirs
+            </th>
+            <th scope="col">Source</th>
+            <th scope="col">Sessions</th>
+            <th scope="col">Checked</th>
+          </tr>
+        </thead>
+        <tbody>
+          {latest.map((result) => (
+            <ResultRow result={result} />
+          ))}
+        </tbody>
+      </table>
+    </section>
+  );
+}
+
+function LastRun({ run }: { run: Run | null }): JSX.Element {
+  if (!run) {
+    return (
+      <div class="notice idle">
+        <strong>Never</strong> Nothing was compared yet. Compare five symbols with Yahoo:
+        <code class="command">marketd reconcile</code>
+      </div>
+    );
+  }
+  const condition = { running: 'busy', succeeded: 'good', failed: 'bad', interrupted: 'attention' };
+  const sentence = `${run.done} of ${run.total ?? 0} symbols are done. ${run.error ?? ''}`;
+  return (
+    <div class={`notice ${condition[run.state]}`}>
+      <strong safe>{capital(run.state)}</strong> <Time at={run.startedAt} />{' '}
+      <span safe>{sentence}</span>
+    </div>
+  );
+}
+
+/** Everything that changes while the page is open. */
+export function ReconciliationFragment({ view }: { view: ReconciliationView }): JSX.Element {
+  return (
+    <>
+      <LastRun run={view.run} />
+      <section aria-labelledby="results">
+        <h2 id="results">
+          Reconciliation <span class="total" safe>{`${count(view.latest.length)}`}</span>
+        </h2>
+        <p class="quiet">
+          Stored daily bars beside those of a second source, as traded: the latest result of each
+          symbol. Bars are never changed by it.
+        </p>
+        {view.latest.length === 0 ? null : <Results latest={view.latest} />}
+      </section>
+    </>
+  );
+}
+
+export interface ReconciliationPageProps {
+  view: ReconciliationView;
+  assets: AssetPaths;
+  version: string;
+  now: Date;
+  pollSeconds: number;
+}
+
+/** The whole page; complete without JavaScript. */
+export function ReconciliationPage(props: ReconciliationPageProps): JSX.Element {
+  const { assets, version, now, pollSeconds, view } = props;
+  const path = '/dashboard/reconciliation';
+  return (
+    <Layout title="marketd: reconciliation" version={version} assets={assets} now={now} path={path}>
+      <main
+        id="status"
+        hx-get={`${path}/status`}
+        hx-trigger={`every ${pollSeconds}s, refresh`}
+        hx-swap="innerMorph"
+      >
+        <ReconciliationFragment view={view} />
+      </main>
+    </Layout>
+  );
+}
