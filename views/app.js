@@ -32,9 +32,14 @@ function showResponseTime(headers) {
   if (place && milliseconds !== undefined) place.textContent = `${milliseconds} ms`;
 }
 
+/** Whether somebody is writing something that a new answer would take away. */
+const isWriting = () =>
+  [...status.querySelectorAll('input')].some((input) => input.value !== input.defaultValue);
+
 document.addEventListener('htmx:config:request', (event) => {
   // A tab that nobody looks at asks for nothing.
-  if (document.hidden && event.detail.ctx.sourceEvent?.type === 'every') event.preventDefault();
+  const isIdle = document.hidden || isWriting();
+  if (isIdle && event.detail.ctx.sourceEvent?.type === 'every') event.preventDefault();
 });
 
 document.addEventListener('visibilitychange', () => {

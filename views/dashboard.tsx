@@ -2,10 +2,18 @@ import { Html } from '@elysiajs/html';
 import type { WarehouseStatus } from '../src/query/status.ts';
 import type { SymbolDetail } from '../src/query/symbols.ts';
 import type { Run } from '../src/store/jobs.ts';
+import {
+  Badge,
+  type Condition,
+  capital,
+  count,
+  plural,
+  rate,
+  symbolPath,
+  Text,
+  Tile,
+} from './elements.tsx';
 import { type AssetPaths, Layout, Session, Time } from './layout.tsx';
-
-/** How something is, as a color; a word always stands beside it. */
-export type Condition = 'good' | 'busy' | 'attention' | 'bad' | 'idle';
 
 /** Whether the warehouse is well and, if not, what to do. */
 export interface Verdict {
@@ -42,42 +50,6 @@ export interface DashboardView {
   tally: { word: string; condition: Condition; count: number }[];
 }
 
-const NUMBER = new Intl.NumberFormat('en-US');
-const PERCENT = new Intl.NumberFormat('en-US', { maximumFractionDigits: 2 });
-
-const count = (value: number) => NUMBER.format(value);
-const rate = (value: number) => `${PERCENT.format(value)} %`;
-const plural = (value: number, noun: string) => `${count(value)} ${noun}${value === 1 ? '' : 's'}`;
-
-function Badge({ condition, word }: { condition: Condition; word: string }): JSX.Element {
-  return (
-    <span class={`badge ${condition}`} safe>
-      {word}
-    </span>
-  );
-}
-
-interface TileProps {
-  label: string;
-  value: JSX.Element;
-  note?: JSX.Element;
-}
-
-function Tile({ label, value, note }: TileProps): JSX.Element {
-  return (
-    <div class="tile">
-      <dt safe>{label}</dt>
-      <dd class="value">{value}</dd>
-      {note ? <dd class="note">{note}</dd> : null}
-    </div>
-  );
-}
-
-/** Text that is not ours, made safe to stand anywhere. */
-function Text({ text }: { text: string }): JSX.Element {
-  return <span safe>{text}</span>;
-}
-
 function Banner({ verdict, isSynthetic }: { verdict: Verdict; isSynthetic: boolean }): JSX.Element {
   return (
     <>
@@ -111,8 +83,6 @@ const RUN_CONDITION: Record<Run['state'], Condition> = {
   failed: 'bad',
   interrupted: 'attention',
 };
-
-const capital = (word: string) => word.charAt(0).toUpperCase() + word.slice(1);
 
 function LastState({ state }: { state: string | null }): JSX.Element {
   if (state === null) return <Text text="Never" />;
@@ -369,11 +339,21 @@ const quality = (symbol: SymbolView) => symbol.average_quality?.toFixed(3) ?? 'n
 const validation = (symbol: SymbolView) =>
   symbol.records === 0 ? 'none' : rate(symbol.validation_rate_pct);
 
+function SymbolLink({ symbol }: { symbol: string }): JSX.Element {
+  return (
+    <a href={symbolPath(symbol)} safe>
+      {symbol}
+    </a>
+  );
+}
+
 function SymbolCard({ symbol }: { symbol: SymbolView }): JSX.Element {
   return (
     <li class={`card ${symbol.condition}`}>
       <div class="head">
-        <h3 safe>{symbol.symbol}</h3>
+        <h3>
+          <SymbolLink symbol={symbol.symbol} />
+        </h3>
         <Badge condition={symbol.condition} word={symbol.word} />
       </div>
       <p class="name" safe>
@@ -408,7 +388,7 @@ function SymbolRow({ symbol }: { symbol: SymbolView }): JSX.Element {
   return (
     <tr>
       <th scope="row">
-        <span safe>{symbol.symbol}</span>{' '}
+        <SymbolLink symbol={symbol.symbol} />{' '}
         <span class="name" safe>
           {symbol.name ?? ''}
         </span>
@@ -563,6 +543,8 @@ export function DashboardPage(props: DashboardPageProps): JSX.Element {
 }
 
 export interface AwayPageProps {
+  /** The page that was asked for; the dashboard when it is missing. */
+  path?: string;
   assets: AssetPaths;
   version: string;
   now: Date;
@@ -570,20 +552,14 @@ export interface AwayPageProps {
 }
 
 /** What there is to show while the database is away. */
-export function AwayPage({ assets, version, now, reloadSeconds }: AwayPageProps): JSX.Element {
+export function AwayPage(props: AwayPageProps): JSX.Element {
   return (
-    <Layout
-      title="marketd: the database is away"
-      version={version}
-      assets={assets}
-      now={now}
-      reloadSeconds={reloadSeconds}
-    >
+    <Layout title="marketd: the database is away" {...props}>
       <main>
         <div class="notice bad">
           <strong>Unavailable</strong> The database does not answer. marketd reconnects by itself,
-          and this page loads again every <span safe>{`${reloadSeconds}`}</span> seconds. If it
-          lasts, see whether PostgreSQL runs:
+          and this page loads again every <span safe>{`${props.reloadSeconds}`}</span> seconds. If
+          it lasts, see whether PostgreSQL runs:
           <code class="command">marketd doctor</code>
         </div>
       </main>

@@ -15,6 +15,10 @@ export interface LayoutProps {
   now: Date;
   /** Makes the browser load the page again after so many seconds, instead of polling parts. */
   reloadSeconds?: number;
+  /** Where the page is; below it, at /status, the part of it that is polled. */
+  path?: string;
+  /** Set when nothing of the page changes. */
+  isStill?: boolean;
   children: JSX.Element;
 }
 
@@ -41,11 +45,16 @@ export function Session({ date }: { date: string }): JSX.Element {
   );
 }
 
+interface RefreshProps {
+  path: string;
+  isPolled: boolean;
+}
+
 /** A link that works by itself; it fetches less where the page is polled. */
-function Refresh({ isPolled }: { isPolled: boolean }): JSX.Element {
+function Refresh({ path, isPolled }: RefreshProps): JSX.Element {
   if (!isPolled) {
     return (
-      <a class="button primary" href="/dashboard">
+      <a class="button primary" href={path}>
         Refresh
       </a>
     );
@@ -53,8 +62,8 @@ function Refresh({ isPolled }: { isPolled: boolean }): JSX.Element {
   return (
     <a
       class="button primary"
-      href="/dashboard"
-      hx-get="/dashboard/status"
+      href={path}
+      hx-get={`${path}/status`}
       hx-target="#status"
       hx-swap="innerMorph"
     >
@@ -65,8 +74,8 @@ function Refresh({ isPolled }: { isPolled: boolean }): JSX.Element {
 
 /** The frame of every page: no inline script, no inline style, nothing from another host. */
 export function Layout(props: LayoutProps): JSX.Element {
-  const { title, version, assets, now, reloadSeconds, children } = props;
-  const isPolled = reloadSeconds === undefined;
+  const { title, version, assets, now, reloadSeconds, path = '/dashboard', children } = props;
+  const isPolled = reloadSeconds === undefined && !props.isStill;
   return (
     <html lang="en">
       <head>
@@ -74,7 +83,9 @@ export function Layout(props: LayoutProps): JSX.Element {
         <meta name="viewport" content="width=device-width, initial-scale=1" />
         <meta name="color-scheme" content="light dark" />
         <meta name="htmx-config" content={HTMX_CONFIG} />
-        {isPolled ? null : <meta http-equiv="refresh" content={`${reloadSeconds}`} />}
+        {reloadSeconds === undefined ? null : (
+          <meta http-equiv="refresh" content={`${reloadSeconds}`} />
+        )}
         <title safe>{title}</title>
         <link rel="icon" type="image/svg+xml" href={assets.icon} />
         <link rel="stylesheet" href={assets.style} />
@@ -97,7 +108,10 @@ export function Layout(props: LayoutProps): JSX.Element {
             Checked <Time at={now} seconds />
           </span>
           <nav class="actions" aria-label="Quick actions">
-            <Refresh isPolled={isPolled} />
+            <Refresh path={path} isPolled={isPolled} />
+            <a class="button" href="/dashboard/reconciliation">
+              Reconciliation
+            </a>
             <a class="button" href="/docs">
               API docs
             </a>

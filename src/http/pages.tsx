@@ -1,23 +1,25 @@
 import { Html } from '@elysiajs/html';
 import { Elysia } from 'elysia';
 import {
-  AwayPage,
-  type Condition,
   DashboardFragment,
   DashboardPage,
   type DashboardView,
   type SymbolView,
   type Verdict,
 } from '../../views/dashboard.tsx';
+import type { Condition } from '../../views/elements.tsx';
 import { formatClock, marketAt } from '../model/market.ts';
-import { type Calendar, newYorkDay, toDate, toDay } from '../model/session.ts';
+import { type Calendar, newYorkDay, toDate } from '../model/session.ts';
+import { countBehind } from '../query/quality.ts';
 import type { WarehouseStatus } from '../query/status.ts';
 import { type SymbolDetail, selectSymbolDetails } from '../query/symbols.ts';
-import { isDatabaseAway, pingDatabase } from '../store/database.ts';
+import { pingDatabase } from '../store/database.ts';
 import { type Run, selectRuns } from '../store/jobs.ts';
 import type { AppContext } from './app.ts';
-import { ASSET_PATHS, assetResponse, iconResponse } from './assets.ts';
+import { assetResponse, iconResponse } from './assets.ts';
 import { HttpError } from './errors.ts';
+import { fragmentResponse, orAway, pageProps, pageResponse } from './page-response.tsx';
+import { symbolPageRoutes } from './symbol-page.tsx';
 
 export interface PageOptions {
   /** How often an open page asks for what has changed. */
@@ -25,7 +27,6 @@ export interface PageOptions {
 }
 
 const POLL_SECONDS = 10;
-const RELOAD_SECONDS = 5;
 /** Of the backfill; of every other job the last one. */
 const RUNS_SHOWN = 5;
 /** Up to so many symbols have a card each; of more, the worst so many are listed. */
@@ -44,6 +45,7 @@ export function pageRoutes(context: AppContext, options: PageOptions = {}) {
   return new Elysia({ name: 'pages' })
     .get('/dashboard', () => dashboard(context, pollSeconds), HIDDEN)
     .get('/dashboard/status', ({ request }) => fragment(context, request), HIDDEN)
+    .use(symbolPageRoutes(context, pollSeconds))
     .get('/assets/:name', ({ params }) => asset(params.name), HIDDEN)
     .get('/favicon.ico', iconResponse, HIDDEN);
 }
@@ -54,61 +56,25 @@ function asset(name: string): Response {
   throw new HttpError(404, 'not_found', 'there is no such file; load the page again');
 }
 
-async function dashboard(context: AppContext, pollSeconds: number): Promise<Response> {
-  const page = {
-    assets: ASSET_PATHS,
-    version: context.version,
-    now: new Date(context.now()),
-  };
-  try {
+function dashboard(context: AppContext, pollSeconds: number): Promise<Response> {
+  return orAway(context, '/dashboard', async () => {
     const { view, milliseconds } = await collect(context);
-    return html(
-      <DashboardPage {...page} view={view} milliseconds={milliseconds} pollSeconds={pollSeconds} />,
-      200,
-      { 'server-timing': `status;dur=${milliseconds}` },
-    );
-  } catch (error) {
-    if (!isDatabaseAway(error)) throw error;
-    return html(<AwayPage {...page} reloadSeconds={RELOAD_SECONDS} />, 503, {
-      'retry-after': `${RELOAD_SECONDS}`,
+    const shown = { view, milliseconds, pollSeconds };
+    return pageResponse(<DashboardPage {...pageProps(context)} {...shown} />, 200, {
+      'server-timing': `status;dur=${milliseconds}`,
     });
-  }
-}
-
-async function html(
-  page: JSX.Element,
-  status: number,
-  headers: Record<string, string>,
-): Promise<Response> {
-  return new Response(`<!doctype html>${await page}`, {
-    status,
-    headers: {
-      'content-type': 'text/html; charset=utf-8',
-      'cache-control': 'no-cache',
-      ...headers,
-    },
   });
 }
 
-/** 304 when nothing changed: the tag is of the data, before any of it is rendered. */
 async function fragment(context: AppContext, request: Request): Promise<Response> {
   const { view, milliseconds } = await collect(context);
-  const content = JSON.stringify([context.version, ASSET_PATHS, view]);
-  // Weak: the response time, new each time, is left out and travels in a header.
-  const etag = `W/"${Bun.hash(content).toString(36)}"`;
-  const headers = {
-    etag,
-    'cache-control': 'no-cache',
-    'server-timing': `status;dur=${milliseconds}`,
-  };
-  const known = request.headers.get('if-none-match');
-  if (known?.split(',').some((tag) => tag.trim() === etag)) {
-    return new Response(null, { status: 304, headers });
-  }
-  const body = await (<DashboardFragment view={view} milliseconds={milliseconds} />);
-  return new Response(body, {
-    headers: { 'content-type': 'text/html; charset=utf-8', ...headers },
-  });
+  return fragmentResponse(
+    request,
+    context.version,
+    view,
+    () => <DashboardFragment view={view} milliseconds={milliseconds} />,
+    { 'server-timing': `status;dur=${milliseconds}` },
+  );
 }
 
 const EDITIONS: Record<AppContext['edition'], string> = {
@@ -159,14 +125,6 @@ function describeMarket({ calendar, now }: AppContext): DashboardView['market'] 
       ? 'the calendar ends'
       : `opens ${toDate(newYorkDay(nextOpenMs))} ${formatClock(nextOpenMs)}`;
   return { isOpen, note: today.hours === null ? `${today.reason}; ${opens}` : opens };
-}
-
-/** Published sessions after a date; null without one. */
-function countBehind(calendar: Calendar, date: string | null, published: number): number | null {
-  if (date === null) return null;
-  const latest = Math.min(Math.max(toDay(date), calendar.firstDay), calendar.lastDay);
-  if (published <= latest) return 0;
-  return calendar.sessionsBefore(published + 1) - calendar.sessionsBefore(latest + 1);
 }
 
 /** States of a symbol, most serious first. */

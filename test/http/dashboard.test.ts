@@ -1,8 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Elysia } from 'elysia';
-import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
 import { type AppContext, makeApp } from '../../src/http/app.ts';
 import { ASSET_PATHS } from '../../src/http/assets.ts';
 import { errorPlugin } from '../../src/http/errors.ts';
@@ -16,29 +15,26 @@ import { finishRun, insertRun, updateRun } from '../../src/store/jobs.ts';
 import { selectInstruments, upsertDescriptions, upsertSymbols } from '../../src/store/symbols.ts';
 import { describeEditions, type TestDatabase } from '../database.ts';
 import { makeAppContext } from '../fixtures/app-context.ts';
+import {
+  findFaintTexts,
+  HOSTILE,
+  openSite,
+  openTab,
+  overflow,
+  readTiles,
+  SCREENSHOTS,
+  type Site,
+  shows,
+  useBrowser,
+} from '../fixtures/browser.ts';
 
-const SCREENSHOTS = join(import.meta.dir, '../screenshots');
-const CHROMIUM_FLAGS = [
-  ...['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
-  ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
-];
 /** After the night's run: the session of 7 January 2026 is the latest that is published. */
 const NOW = Date.parse('2026-01-08T03:00:00Z');
 const FIRST_DAY = toDay('2025-10-01');
 const LAST_DAY = toDay('2026-01-07');
-const HOSTILE = `<img src=x onerror="document.title='hacked'">'&amp;<script>x</script>`;
 
 const calendar = makeCalendar();
-let browser: Browser;
-
-beforeAll(async () => {
-  mkdirSync(SCREENSHOTS, { recursive: true });
-  browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: CHROMIUM_FLAGS });
-});
-
-afterAll(async () => {
-  await browser?.close();
-});
+useBrowser();
 
 function makeContext(database: Database, edition: TestDatabase['edition']): AppContext {
   return makeAppContext(database, edition, {
@@ -47,35 +43,6 @@ function makeContext(database: Database, edition: TestDatabase['edition']): AppC
     now: () => NOW,
     scheduler: () => ({ status: 'running', nextRun: new Date('2026-01-09T02:00:00Z') }),
   });
-}
-
-interface Site {
-  url: string;
-  /** Status of each answer, as the browser's own cache does not let a page see it. */
-  served: number[];
-  stop(): Promise<void>;
-}
-
-/** The pages alone, polled every second, under the headers that the whole application sends. */
-async function openSite(context: AppContext, port = 0): Promise<Site> {
-  const model = await makeApp(context).handle(new Request('http://localhost/favicon.ico'));
-  const policy = model.headers.get('content-security-policy')!;
-  const served: number[] = [];
-  const app = new Elysia()
-    .headers({ 'content-security-policy': policy })
-    .onAfterHandle(({ response }) => {
-      if (response instanceof Response) served.push(response.status);
-    })
-    .use(errorPlugin(() => {}))
-    .use(pageRoutes(context, { pollSeconds: 1 }))
-    .listen({ hostname: '127.0.0.1', port });
-  return {
-    url: `http://127.0.0.1:${app.server!.port}`,
-    served,
-    stop: async () => {
-      await app.stop(true);
-    },
-  };
 }
 
 /** Bars of every session of the range, or of its last ones. */
@@ -106,66 +73,6 @@ async function load(database: Database, symbol: string, sessions = 1000, isSynth
   });
   return instrument;
 }
-
-/** A tab that remembers what went wrong in it and whom it talked to. */
-async function openTab(options: BrowserContextOptions = {}) {
-  const context = await browser.newContext(options);
-  const page = await context.newPage();
-  const problems: string[] = [];
-  const hosts = new Set<string>();
-  const polls: number[] = [];
-  page.on('console', (message) => {
-    if (['error', 'warning'].includes(message.type())) problems.push(message.text());
-  });
-  page.on('pageerror', (error) => problems.push(String(error)));
-  page.on('request', (request) => {
-    const url = new URL(request.url());
-    hosts.add(url.host);
-    if (url.pathname === '/dashboard/status') polls.push(Date.now());
-  });
-  return { page, problems, hosts, polls, close: () => context.close() };
-}
-
-const shows = (page: Page, selector: string, text: string) =>
-  page.locator(selector, { hasText: text }).first().waitFor({ timeout: 10_000 });
-
-/** Texts whose contrast with what is behind them is below WCAG AA (4.5 to 1). */
-function findFaintTexts(): string[] {
-  const parse = (color: string) => (color.match(/[\d.]+/g) ?? []).map(Number);
-  const luminance = (color: string) => {
-    const [r, g, b] = parse(color).map((c) =>
-      c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4,
-    );
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const background = (element: Element | null): string => {
-    if (!element) return 'rgb(255, 255, 255)';
-    const color = getComputedStyle(element).backgroundColor;
-    return parse(color)[3] === 0 ? background(element.parentElement) : color;
-  };
-  const faint: string[] = [];
-  for (const element of document.querySelectorAll('body *')) {
-    const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.textContent?.trim());
-    if (!own || element.closest('[hidden], noscript')) continue;
-    const [a, b] = [luminance(getComputedStyle(element).color), luminance(background(element))];
-    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (contrast < 4.5) faint.push(`${element.textContent}: ${contrast.toFixed(2)}`);
-  }
-  return faint;
-}
-
-/** Label of each tile, and what it says. */
-async function readTiles(page: Page): Promise<Record<string, string[]>> {
-  const tiles = await page.locator('.tile').all();
-  const entries = tiles.map(async (tile): Promise<[string, string[]]> => {
-    const label = await tile.locator('dt').textContent();
-    return [label!, await tile.locator('dd').allTextContents()];
-  });
-  return Object.fromEntries(await Promise.all(entries));
-}
-
-const overflow = (page: Page) =>
-  page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
 
 describe('assets', () => {
   test('are for ever under a name with their hash', async () => {
