@@ -12,6 +12,7 @@ import { openPool, type Sql } from '../src/store/database.ts';
 import { startEmbedded } from '../src/store/embedded.ts';
 import { migrate } from '../src/store/migrate.ts';
 import { benchExport } from './bench-export.ts';
+import { benchAdjustment, benchQuality, benchReload } from './bench-history.ts';
 import { type BenchRun, median, psql, seconds } from './bench-measure.ts';
 import { benchStream } from './bench-stream.ts';
 import { benchCandles, benchTradeImport } from './bench-trades.ts';
@@ -25,7 +26,7 @@ import { installPackage, startTimescale, stopTimescale } from './timescale.ts';
  *   bun run bench -- --timescale     on TimescaleDB
  *   bun run bench -- --json          as JSON
  *   bun run bench -- --only NAME     ingest, validation, reads, intraday, trades, export, stream,
- *                                    status, memory or start
+ *                                    status, memory, start, adjustment, reload or quality
  */
 const ROOT = resolve(import.meta.dir, '..');
 const MARKETD = join(ROOT, 'dist/marketd');
@@ -344,7 +345,12 @@ async function benchFirstRead(bench: Bench, api: string, database: string, symbo
 }
 
 /** A warehouse of made-up rows, with its counters; filled by SQL, for it is only counted here. */
-async function fillWarehouse(url: string, symbols: number, sessions: number): Promise<void> {
+async function fillWarehouse(
+  url: string,
+  symbols: number,
+  days: number,
+  first = '2020-01-01',
+): Promise<void> {
   const sql = openPool(url, { connections: 1, statementTimeoutMs: 0 });
   await sql`insert into instruments (name) select 'made up' from generate_series(1, ${symbols})`;
   await sql`
@@ -353,8 +359,8 @@ async function fillWarehouse(url: string, symbols: number, sessions: number): Pr
   await sql`
     insert into bars_1d (instrument_id, session, flags, open, high, low, close, volume, score,
       ts_received, is_final, provider)
-    select i, date '2020-01-01' + d, 0, 10, 11, 9, 10, 1000, 1, now(), true, 'polygon'
-    from generate_series(1, ${symbols}) i, generate_series(1, ${sessions}) d`;
+    select i, ${first}::date + d, 0, 10, 11, 9, 10, 1000, 1, now(), true, 'polygon'
+    from generate_series(1, ${symbols}) i, generate_series(1, ${days}) d`;
   await sql`
     insert into instrument_status (instrument_id, timeframe, records, validated_records, score_sum,
       first_session, latest_session, latest_score)
@@ -451,6 +457,13 @@ async function run(bench: Bench): Promise<void> {
   if (wants('export')) await benchExport(bench);
   if (wants('stream')) await benchStream(bench);
   if (wants('status')) await benchStatus(bench);
+  if (wants('adjustment')) await benchAdjustment(bench);
+  if (wants('reload')) await benchReload(bench);
+  if (wants('quality')) {
+    const large = await bench.makeDatabase();
+    await fillWarehouse(large, 505, 11_881, '1990-01-01');
+    await benchQuality(bench, large);
+  }
 }
 
 async function main(): Promise<number> {

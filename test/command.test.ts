@@ -82,8 +82,8 @@ describe('marketd', () => {
     [['backfill', 'AAA', '--days', '0'], '--days must be a whole number from 1'],
     [['backfill', 'AAA', '--days', '1.5'], '--days must be a whole number'],
     [['backfill', 'AAA', '--years', 'all'], '--years must be a whole number from 1 to 50'],
-    [['symbols'], 'symbols add, remove, list or import'],
-    [['symbols', 'delete', 'AAA'], 'symbols add, remove, list or import'],
+    [['symbols'], 'symbols add, remove, list, import, rename, map, lineage, show'],
+    [['symbols', 'delete', 'AAA'], 'symbols add, remove, list, import, rename, map, lineage, show'],
     [['symbols', 'add'], 'name the symbols to add'],
     [['symbols', 'add', 'AAPL', '<b>'], '"<b>" is not a symbol'],
     [['import'], 'name the files to import'],
@@ -225,9 +225,9 @@ describeEditions('commands', (database) => {
       const plain = await runCli(args, environment);
       expect(plain.code).toBe(0);
       expect(plain.out).toBe(
-        '8 requests, about 2 minutes on your plan\n' +
+        '9 requests, about 2 minutes on your plan\n' +
           `for ${3 * SESSIONS} missing bars of 3 symbols: ` +
-          '3 by symbol, 1 splits, 1 dividends, 3 names\n',
+          '3 by symbol, 1 splits, 2 dividends, 3 names\n',
       );
       const json = await runCli([...args, '--json'], environment);
       expect(JSON.parse(json.out)).toMatchObject({ symbols: 3, minutes: 2 });

@@ -15,6 +15,7 @@ const HTTP_OF_STORE = [
   'store/jobs', // a button enqueues a job
   'store/keys', // who asks, and the administration of keys
   'store/symbols', // the administration of symbols
+  'store/decisions', // an operator decides about a finding
   'store/database', // the pools, and whether an error means that they are away (503)
 ];
 

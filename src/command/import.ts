@@ -1,6 +1,7 @@
 import { InputError } from '../errors.ts';
 import type { BackfillContext } from '../ingest/backfill.ts';
 import { type ImportReport, importFiles } from '../ingest/import.ts';
+import { importActions } from '../ingest/import-actions.ts';
 import { importTrades } from '../ingest/import-trades.ts';
 import { EPOCH_UNITS, type EpochUnit } from '../model/instant.ts';
 import type { Calendar } from '../model/session.ts';
@@ -23,15 +24,16 @@ import {
 
 export const importCommand: Command = {
   name: 'import',
-  summary: 'load bars or trades from CSV files, also gzipped',
+  summary: 'load bars, trades, splits and dividends from CSV files, also gzipped',
   usage: `usage: marketd import FILE... [OPTION...]
 
 Recognizes by the header what a file holds, and its columns. Daily bars: symbol, date, open, high,
 low, close, volume and, when there are, vwap and transactions; among others the flat files
 day_aggs_v1. Minutes the same with a time; among others the flat files minute_aggs_v1. Trades:
 symbol, timestamp (or datetime_et, sip_timestamp ...), price, size and, when there are, exchange,
-conditions, sequence; among others the flat files trades_v1. Raw prices are expected. A file that is
-torn or malformed changes nothing; importing it again changes nothing.
+conditions, sequence; among others the flat files trades_v1. Splits and dividends: symbol, ex_date
+(or date), split_coefficient (or split_from and split_to), dividend_amount. Raw prices are expected.
+A file that is torn or malformed changes nothing; importing it again changes nothing.
 
   --symbol SYMBOL  for files without a symbol column (default: from the file's name)
   --columns LIST   for files without a header: date,open,high,low,close,volume
@@ -40,7 +42,7 @@ torn or malformed changes nothing; importing it again changes nothing.
   --zone ZONE      whose local times without a zone are: America/New_York or UTC
   --unit UNIT      what numeric times count: s, ms, us or ns (default: by their size; seconds must
                    be said)
-  --provider NAME  stored beside every row (default: file)
+  --provider NAME  stored beside every row (default: file; csv for splits and dividends)
   --json           print JSON`,
   run: runImport,
 };
@@ -52,7 +54,7 @@ const OPTIONS = {
   stamp: { type: 'string' },
   zone: { type: 'string' },
   unit: { type: 'string' },
-  provider: { type: 'string', default: 'file' },
+  provider: { type: 'string' },
   json: { type: 'boolean' },
 } as const;
 
@@ -63,7 +65,7 @@ interface Values {
   stamp?: 'start' | 'end';
   zone?: StampZone;
   unit?: EpochUnit;
-  provider: string;
+  provider?: string;
   json?: boolean;
 }
 
@@ -85,7 +87,7 @@ async function runImport(args: readonly string[], context: CommandContext): Prom
     await checkSchema(warehouse.database.read);
     const calendar = await loadCalendar(warehouse.database.read);
     const load = { context, warehouse, log, calendar, paths: positionals, values };
-    const report = kind === 'trades' ? await loadTrades(load) : await loadBars(load, kind);
+    const report = await loadKind(load, kind);
     if (values.json) terminal.out(JSON.stringify(report, null, 2));
     else describeReport(report, kind, terminal.out);
     return 0;
@@ -111,6 +113,7 @@ const KINDS: Record<FileKind, string> = {
   daily: 'daily bars',
   intraday: 'bars below a day',
   trades: 'trades',
+  actions: 'splits and dividends',
 };
 
 /**
@@ -148,12 +151,29 @@ interface Load {
   values: Values;
 }
 
-function loadBars(load: Load, kind: FileKind) {
-  const { context, warehouse, log, calendar, paths, values } = load;
-  const { symbol, columns, provider, timeframe = '1m', stamp, zone, unit } = values;
+function loadKind(load: Load, kind: FileKind): Promise<ImportReport> {
+  if (kind === 'trades') return loadTrades(load);
+  return kind === 'actions' ? loadActions(load) : loadBars(load, kind);
+}
+
+/** What a backfill works with, for files: there is nobody to ask. */
+function fileContext({ context, warehouse, log, calendar }: Load, provider: string) {
   const nobody = { name: provider } as BackfillContext['provider'];
-  const { database } = warehouse;
-  const backfill = backfillContext(context.config, database, nobody, calendar, log);
+  return backfillContext(context.config, warehouse.database, nobody, calendar, log);
+}
+
+function loadActions(load: Load) {
+  const { symbol, provider = 'csv', columns } = load.values;
+  if (columns !== undefined) {
+    throw new InputError('--columns is for bars and trades: these files need a header', 'columns');
+  }
+  return importActions(fileContext(load, provider), load.paths, { provider, symbol });
+}
+
+function loadBars(load: Load, kind: FileKind) {
+  const { paths, values } = load;
+  const { symbol, columns, provider = 'file', timeframe = '1m', stamp, zone, unit } = values;
+  const backfill = fileContext(load, provider);
   const bars = kind === 'daily' ? '1d' : timeframe;
   if (unit !== undefined && unit !== 's') {
     throw new InputError(`--unit ${unit} is for trades; of bars only s has to be said`, 'unit');
@@ -162,14 +182,14 @@ function loadBars(load: Load, kind: FileKind) {
 }
 
 function loadTrades({ warehouse, calendar, paths, values }: Load) {
-  const { symbol, columns, zone, unit, provider } = values;
+  const { symbol, columns, zone, unit, provider = 'file' } = values;
   const options = { calendar, now: Date.now, provider, symbol, columns, zone, unit };
   return importTrades(warehouse.database.write, paths, options);
 }
 
 function describeReport(report: ImportReport, kind: FileKind, out: (text: string) => void): void {
   const { rows, symbols, inserted, changed, unchanged, rejected, added } = report;
-  const noun = kind === 'trades' ? 'trades' : 'bars';
+  const noun = kind === 'trades' || kind === 'actions' ? KINDS[kind] : 'bars';
   out(
     `${group(rows)} rows of ${group(symbols)} symbols: ${group(inserted)} ${noun} new, ` +
       `${group(changed)} changed, ${group(unchanged)} unchanged, ${group(rejected)} rejected`,

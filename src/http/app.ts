@@ -6,12 +6,21 @@ import type { StatusReader } from '../query/status.ts';
 import type { SymbolDirectory } from '../query/symbols.ts';
 import type { Database, Edition } from '../store/database.ts';
 import { apiRoutes } from './api.ts';
+import { auditRoutes } from './audit.ts';
+import { corporateActionRoutes } from './corporate-actions.ts';
+import { coverageRoutes } from './coverage.ts';
 import { docsRoutes } from './docs.ts';
 import { errorPlugin } from './errors.ts';
+import { findingRoutes } from './findings.ts';
+import { instrumentRoutes } from './instruments.ts';
 import type { LiveStream } from './live-stream.ts';
 import { marketRoutes } from './market.ts';
 import { pageRoutes } from './pages.tsx';
 import { priceRoutes } from './price.ts';
+import { qualityRoutes } from './quality.ts';
+import { reconciliationRoutes } from './reconciliation.ts';
+import { reconciliationPageRoutes } from './reconciliation-page.tsx';
+import { revisionRoutes } from './revisions.ts';
 import { snapshotRoutes } from './snapshots.ts';
 import { streamRoutes } from './stream.ts';
 import { tradeRoutes } from './trades.ts';
@@ -54,6 +63,15 @@ export function makeApp(context: AppContext) {
     .use(tradeRoutes(context))
     .use(marketRoutes(context))
     .use(snapshotRoutes(context))
+    .use(corporateActionRoutes(context))
+    .use(coverageRoutes(context))
+    .use(qualityRoutes(context))
+    .use(reconciliationRoutes(context))
+    .use(reconciliationPageRoutes(context))
+    .use(instrumentRoutes(context))
+    .use(revisionRoutes(context))
+    .use(findingRoutes(context))
+    .use(auditRoutes(context))
     .use(streamRoutes(context))
     .use(pageRoutes(context));
   return app.use(docsRoutes(context.version, (request) => app.handle(request)));

@@ -82,6 +82,7 @@ export function docsRoutes(version: string, handle: (request: Request) => Promis
             { name: 'trades', description: 'Trades, candles made of them, the latest price' },
             { name: 'stream', description: 'What is committed, as it is' },
             { name: 'symbols', description: 'What is held' },
+            { name: 'quality', description: 'How good it is, and what it said before' },
             { name: 'market', description: 'When the exchange is open' },
             { name: 'service', description: 'The service itself' },
           ],

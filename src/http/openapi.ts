@@ -93,19 +93,28 @@ function cleanResponse(response: Json | undefined): JsonObject {
 }
 
 function cleanOperation(operation: JsonObject): JsonObject {
-  const { requestBody: _, parameters, responses, ...rest } = operation;
+  const { requestBody, parameters, responses, ...rest } = operation;
   const list = Array.isArray(parameters) ? parameters.filter(isObject).map(cleanParameter) : [];
   const answers = isObject(responses) ? responses : { 200: {} };
   return {
     ...rest,
     ...(list.length > 0 && { parameters: list }),
+    ...(isObject(requestBody) && { requestBody: cleanBody(requestBody) }),
     responses: Object.fromEntries(
       Object.entries(answers).map(([status, response]) => [status, cleanResponse(response)]),
     ),
   };
 }
 
-/** The whole document. Operations here have no bodies; one that gets one needs a rule for it. */
+/** A request's body, which is JSON here and nothing else. */
+function cleanBody({ required, content }: JsonObject): JsonObject {
+  const type = 'application/json';
+  const body = isObject(content) ? content[type] : undefined;
+  const clean = isObject(body) ? { ...body, schema: cleanSchema(body.schema) } : {};
+  return { required: required === true, content: { [type]: clean } };
+}
+
+/** The whole document. */
 export function cleanDocument(document: unknown): JsonObject {
   // Through JSON first: schemas carry symbols and undefined values.
   const plain = JSON.parse(JSON.stringify(document)) as JsonObject;

@@ -199,7 +199,7 @@ async function selectWanted(
   { database, yahoo }: SnapshotContext,
   symbols: readonly string[] | undefined,
 ): Promise<Wanted[]> {
-  const filter = { symbols, provider: yahoo.name };
+  const filter = { symbols, provider: yahoo.name, isCurrent: true };
   const known = await selectInstruments(database.read, filter);
   const bySymbol = new Map(known.map((instrument) => [instrument.symbol, instrument]));
   const all = [...new Set(symbols ?? bySymbol.keys())];
@@ -227,7 +227,9 @@ async function addUnknown(
   );
   if (fresh.length === 0) return;
   const symbols = fresh.map(({ symbol }) => symbol);
-  await upsertSymbols(database.write, symbols, { isTracked: false });
+  // Whoever is quoted under a symbol that another company gave up has it since.
+  const former = { from: 'next' };
+  await upsertSymbols(database.write, symbols, { isTracked: false, former });
   const made = await selectInstruments(database.read, { symbols });
   const ids = new Map(made.map(({ symbol, instrumentId }) => [symbol, instrumentId]));
   for (const one of fresh) one.instrumentId = ids.get(one.symbol);

@@ -190,7 +190,8 @@ class TradeLoop {
   async #look(mayAdd: boolean): Promise<Known> {
     const { read, write } = this.options.database;
     let symbols = this.options.symbols;
-    let instruments = await selectInstruments(read, symbols.length > 0 ? { symbols } : {});
+    const filter = symbols.length > 0 ? { symbols } : { isCurrent: true };
+    let instruments = await selectInstruments(read, filter);
     if (symbols.length === 0 && instruments.length === 0) {
       symbols = SYNTHETIC_SYMBOLS;
       instruments = await selectInstruments(read, { symbols });

@@ -32,3 +32,32 @@ export function makeTrades(length: number): TradeColumns {
     conditions: new Array(length).fill(null),
   };
 }
+
+/** Some rows of some columns. */
+export interface TradeRows {
+  trades: TradeColumns;
+  rows: readonly number[];
+}
+
+/** The picked trades, one pick after the other, as new columns. */
+export function gatherTrades(picks: readonly TradeRows[]): TradeColumns {
+  const gathered = makeTrades(picks.reduce((length, { rows }) => length + rows.length, 0));
+  let i = 0;
+  for (const { trades, rows } of picks) {
+    for (const row of rows) {
+      gathered.ts[i] = trades.ts[row];
+      gathered.sequence[i] = trades.sequence[row];
+      gathered.price[i] = trades.price[row];
+      gathered.size[i] = trades.size[row];
+      gathered.updates[i] = trades.updates[row];
+      gathered.exchange[i] = trades.exchange[row];
+      gathered.conditions[i++] = trades.conditions[row];
+    }
+  }
+  return gathered;
+}
+
+/** The trades at `rows`, in that order, as new columns. */
+export function pickTrades(trades: TradeColumns, rows: readonly number[]): TradeColumns {
+  return gatherTrades([{ trades, rows }]);
+}

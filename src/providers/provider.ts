@@ -26,6 +26,11 @@ export interface Provider {
   fetchDividends(query: ActionQuery, signal?: AbortSignal): Promise<ActionsAnswer<Dividend>>;
   /** What the provider knows of one symbol; undefined when it does not know it. */
   fetchSymbol(symbol: string, signal?: AbortSignal): Promise<ListedSymbol | undefined>;
+  /**
+   * The symbols that whoever has this one had, as the provider spells them; undefined when it does
+   * not know.
+   */
+  fetchSymbolChanges(symbol: string, signal?: AbortSignal): Promise<SymbolChanges | undefined>;
   /** Every active US stock the provider lists, page by page. */
   fetchSymbols(signal?: AbortSignal): AsyncIterable<ListedSymbol[]>;
 }
@@ -68,6 +73,16 @@ export interface ActionQuery {
 export interface ActionsAnswer<Action> {
   actions: Action[];
   rejected: RejectedRow[];
+}
+
+export interface SymbolChanges {
+  name: string | null;
+  /** Composite FIGI. */
+  figi: string | null;
+  /** Ascending and of different days; each holds until the next one. */
+  changes: { symbol: string; since: string }[];
+  /** Where what the provider knows begins: whoever had a symbol then may have had it before. */
+  knownSince: string;
 }
 
 export interface ListedSymbol {

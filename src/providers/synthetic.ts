@@ -201,6 +201,7 @@ export function makeSynthetic(options: SyntheticOptions): Provider {
       return { actions: actionsIn(query).flatMap(parseDividend), rejected: [] };
     },
     fetchSymbol: async (symbol) => describeSymbol(symbol),
+    fetchSymbolChanges: async () => undefined,
     async *fetchSymbols() {
       yield Object.keys(LISTINGS).sort().map(describeSymbol);
     },

@@ -53,9 +53,20 @@ describe('/docs in a browser', () => {
     const paths = await page.locator('.opblock-summary-path').allInnerTexts();
     expect(paths.map((path) => path.replaceAll('\u200b', '')).sort()).toEqual([
       '/',
+      '/api/v1/admin/findings',
+      '/api/v1/admin/findings/{id}',
+      '/api/v1/audit',
       '/api/v1/calendar',
+      '/api/v1/corporate-actions/{symbol}',
+      '/api/v1/coverage/{symbol}',
+      '/api/v1/findings',
+      '/api/v1/findings/{id}',
       '/api/v1/historical/{symbol}',
+      '/api/v1/instruments/{symbol}',
       '/api/v1/market/status',
+      '/api/v1/quality',
+      '/api/v1/reconciliation',
+      '/api/v1/revisions',
       '/api/v1/snapshots',
       '/api/v1/status',
       '/api/v1/stream',
@@ -70,7 +81,7 @@ describe('/docs in a browser', () => {
     const tags = await page
       .locator('.opblock-tag')
       .evaluateAll((elements) => elements.map((element) => element.getAttribute('data-tag')));
-    expect(tags).toEqual(['bars', 'trades', 'stream', 'symbols', 'market', 'service']);
+    expect(tags).toEqual(['bars', 'trades', 'stream', 'symbols', 'quality', 'market', 'service']);
   });
 
   test('executes an operation', async () => {

@@ -15,6 +15,7 @@ import {
   startServer,
   type TestServer,
 } from '../fixtures/http-server.ts';
+import { addInstrument, addSplit } from '../fixtures/warehouse.ts';
 
 setDefaultTimeout(60_000);
 
@@ -50,6 +51,7 @@ interface Document {
 
 /** Routes that are for people, or part of the documentation itself. */
 const HIDDEN = /^\/(docs|dashboard|assets|favicon\.ico)(\/|$)/;
+const DECISION_ERRORS = ['400', '403', '404', '409', '413', '415', '422', '500', '503'];
 const ERRORS_OF: Record<string, string[]> = {
   '/': ['500'],
   '/health': ['500', '503'],
@@ -63,6 +65,17 @@ const ERRORS_OF: Record<string, string[]> = {
   '/symbols': ['500', '503'],
   '/trades': ['404', '422', '500', '503'],
   '/candles': ['404', '422', '500', '503'],
+  '/api/v1/findings': ['404', '422', '500', '503'],
+  '/api/v1/findings/{id}': ['404', '422', '500', '503'],
+  '/api/v1/admin/findings': DECISION_ERRORS,
+  '/api/v1/admin/findings/{id}': DECISION_ERRORS,
+  '/api/v1/audit': ['404', '422', '500', '503'],
+  '/api/v1/quality': ['404', '422', '500', '503'],
+  '/api/v1/reconciliation': ['404', '422', '500', '503'],
+  '/api/v1/revisions': ['404', '422', '500', '503'],
+  '/api/v1/corporate-actions/{symbol}': ['404', '422', '500', '503'],
+  '/api/v1/coverage/{symbol}': ['404', '422', '500', '503'],
+  '/api/v1/instruments/{symbol}': ['404', '422', '500', '503'],
   '/api/v1/snapshots': ['404', '422', '500', '503'],
   '/api/v1/stream': ['404', '422', '500', '503'],
 };
@@ -92,6 +105,8 @@ describeEditions('the OpenAPI document', (database) => {
 
   beforeAll(async () => {
     await fillWarehouse(database().sql);
+    const apple = await addInstrument(database().sql, 'AAPL');
+    await addSplit(database().sql, apple, { exDate: '2023-06-01', splitFrom: 1, splitTo: 4 });
     server = await startServer(database().url);
     pools = openDatabase(database().url);
     document = (await (await server.get('/docs/json')).json()) as Document;
@@ -143,10 +158,11 @@ describeEditions('the OpenAPI document', (database) => {
     const ids = operations().map(({ operation }) => operation.operationId);
     expect(new Set(ids).size).toBe(ids.length);
     for (const { path, method, operation } of operations()) {
-      expect(method).toBe('get');
+      const isAdmin = path.startsWith('/api/v1/admin/');
+      expect([path, method]).toEqual([path, isAdmin ? 'post' : 'get']);
       expect(operation.summary.length).toBeGreaterThan(10);
       expect(operation.tags).toHaveLength(1);
-      expect(operation.requestBody).toBeUndefined();
+      expect(operation.requestBody !== undefined).toBe(isAdmin);
       const errors = Object.keys(operation.responses).filter((status) => status >= '400');
       expect([path, errors]).toEqual([path, ERRORS_OF[path]!]);
     }
@@ -171,6 +187,11 @@ describeEditions('the OpenAPI document', (database) => {
       ['validated_only', 'query', false, 'boolean'],
       ['min_quality', 'query', false, 'number'],
       ['adjustment', 'query', false, 'string'],
+      ['adjust_asof', 'query', false, 'string'],
+      ['dividend_method', 'query', false, 'string'],
+      ['known_at', 'query', false, 'string'],
+      ['asof', 'query', false, 'string'],
+      ['include_partial', 'query', false, 'boolean'],
       ['format', 'query', false, 'string'],
     ]);
     for (const { description } of parameters!) expect(description).toBeTruthy();
@@ -215,17 +236,61 @@ describeEditions('the OpenAPI document', (database) => {
     [historical, 404, `/api/v1/historical/NOPE?${range}`],
     [historical, 422, '/api/v1/historical/AAPL?start=x&end=y'],
     [historical, 422, '/api/v1/historical/AAPL'],
+    ['/api/v1/quality', 200, '/api/v1/quality'],
+    ['/api/v1/quality', 404, '/api/v1/quality?symbol=NOPE'],
+    ['/api/v1/revisions', 200, '/api/v1/revisions?reason=all'],
+    ['/api/v1/revisions', 422, '/api/v1/revisions?limit=0'],
     ['/api/v1/market/status', 200, '/api/v1/market/status?at=2026-11-27T17:00:00Z'],
     ['/api/v1/market/status', 200, '/api/v1/market/status?at=2026-11-28T17:00:00Z'],
     ['/api/v1/market/status', 422, '/api/v1/market/status?at=2026-11-27'],
     ['/api/v1/calendar', 200, '/api/v1/calendar?start=2026-11-26&end=2026-11-27&closed=true'],
+    ['/api/v1/instruments/{symbol}', 200, '/api/v1/instruments/AAPL?asof=2024-01-31'],
+    ['/api/v1/instruments/{symbol}', 404, '/api/v1/instruments/NOPE'],
+    ['/api/v1/instruments/{symbol}', 422, '/api/v1/instruments/AAPL?asof=x'],
     ['/api/v1/calendar', 422, '/api/v1/calendar?start=2026-11-26'],
+    ['/api/v1/findings', 200, '/api/v1/findings?symbol=AAPL'],
+    ['/api/v1/findings', 422, '/api/v1/findings?state=x'],
+    ['/api/v1/findings/{id}', 200, '/api/v1/findings/1'],
+    ['/api/v1/findings/{id}', 404, '/api/v1/findings/999999'],
+    ['/api/v1/audit', 200, '/api/v1/audit'],
+    ['/api/v1/corporate-actions/{symbol}', 200, '/api/v1/corporate-actions/AAPL?withdrawn=true'],
+    ['/api/v1/corporate-actions/{symbol}', 422, '/api/v1/corporate-actions/AAPL?kind=x'],
+    ['/api/v1/reconciliation', 200, '/api/v1/reconciliation'],
+    ['/api/v1/reconciliation', 404, '/api/v1/reconciliation?symbol=NOPE'],
+    ['/api/v1/reconciliation', 422, '/api/v1/reconciliation?limit=0'],
+    ['/api/v1/coverage/{symbol}', 200, '/api/v1/coverage/AAPL?closures=true'],
+    ['/api/v1/coverage/{symbol}', 200, '/api/v1/coverage/UNASKED?timeframe=1m'],
+    ['/api/v1/coverage/{symbol}', 422, '/api/v1/coverage/AAPL?timeframe=5m'],
   ];
   for (const [path, status, actual] of asked) {
     test(`describes the answer to ${actual}`, async () => {
       const response = await server.get(actual);
       expect(response.status).toBe(status);
       const { content } = document.paths[path]!.get!.responses[String(status)]!;
+      expect(violations(content!['application/json']!.schema, await response.json())).toEqual([]);
+    });
+  }
+
+  const decisions: [path: string, status: number, actual: string, body: object][] = [
+    ['/{id}', 200, '/1', { decision: 'annotate', note: 'x' }],
+    ['/{id}', 409, '/1', { decision: 'accept' }],
+    ['/{id}', 404, '/999999', { decision: 'accept' }],
+    ['', 200, '', { ids: [1], decision: 'reject' }],
+    ['', 422, '', { ids: [], decision: 'reject' }],
+  ];
+  for (const [path, status, actual, body] of decisions) {
+    test(`describes the ${status} to ${JSON.stringify(body)}, and the body`, async () => {
+      const operation = document.paths[`/api/v1/admin/findings${path}`]!.post!;
+      const sent = operation.requestBody as { content: Record<string, { schema: Schema }> };
+      expect(Object.keys(sent.content)).toEqual(['application/json']);
+      expect(violations(sent.content['application/json']!.schema, body)).toEqual([]);
+      const response = await server.get(`/api/v1/admin/findings${actual}`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+      });
+      expect(response.status).toBe(status);
+      const { content } = operation.responses[String(status)]!;
       expect(violations(content!['application/json']!.schema, await response.json())).toEqual([]);
     });
   }
@@ -283,6 +348,25 @@ describe('cleaning', () => {
       expect(cleanSchema(given as never)).toEqual(clean as never);
     });
   }
+
+  test('of a body keeps its JSON only', () => {
+    const json = { schema: { const: 1 }, example: 1 };
+    const post = {
+      requestBody: { required: true, content: { 'application/json': json, 'text/plain': json } },
+    };
+    const { paths } = cleanDocument({ openapi: '3.0.3', paths: { '/x': { post } } });
+    expect((paths as never)['/x']).toMatchObject({
+      post: {
+        requestBody: {
+          required: true,
+          content: {
+            'application/json': { schema: { type: 'number', enum: [1] }, example: 1 },
+          },
+        },
+      },
+    } as never);
+    expect(JSON.stringify(paths)).not.toContain('text/plain');
+  });
 
   test('makes a document of nearly nothing', () => {
     const document = { openapi: '3.0.3', paths: { '/x': { get: {}, parameters: [] } } };

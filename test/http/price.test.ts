@@ -132,7 +132,12 @@ describeEditions('prices and instruments', (database) => {
       [price("AAPL'%20or%20'1'='1"), 422, 'invalid_parameter', /is not a symbol/],
       [price('%00'), 422, 'invalid_parameter', /is not a symbol/],
       [price('NOPE'), 404, 'unknown_symbol', /there is no symbol "NOPE" here/],
-      [price('abrpd'), 404, 'unknown_symbol', /there is no symbol "abrpd"/],
+      [
+        price('abrpd'),
+        404,
+        'unknown_symbol',
+        /there is no symbol "abrpd" here \(ABRpD and ABRPD are two\)/,
+      ],
       [price('UNASKED'), 404, 'no_price', /no price of UNASKED is stored/],
       [price('LEFT'), 404, 'no_price', /no price of LEFT is stored/],
       [price('BAD'), 404, 'no_price', /no price of BAD/],
