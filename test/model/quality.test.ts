@@ -38,6 +38,9 @@ describe('rules', () => {
       volume_spike: 2048,
       volume_drought: 4096,
       off_session: 8192,
+      unfinished: 16_384,
+      accepted: 32_768,
+      rejected: 65_536,
     });
     expect(FAILURE_FLAGS).toBe(31);
   });
