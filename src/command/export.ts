@@ -1,6 +1,12 @@
 import { basename, extname } from 'node:path';
 import { errorMessage, InputError } from '../errors.ts';
-import { type Calendar, toDay } from '../model/session.ts';
+import {
+  ADJUSTMENTS,
+  type Adjustment,
+  DIVIDEND_METHODS,
+  type DividendMethod,
+} from '../model/adjustment.ts';
+import { type Calendar, newYorkDay, toDate, toDay } from '../model/session.ts';
 import {
   type ExportPage,
   type ExportRequest,
@@ -8,6 +14,7 @@ import {
   FIRST_CONDITION_PARAMETER,
   readExport,
 } from '../query/export.ts';
+import type { AppliedAdjustments } from '../query/export-adjusted.ts';
 import {
   EXPORT_DATASETS,
   type ExportDataset,
@@ -45,7 +52,9 @@ Writes what is stored, as it was at one instant, in constant memory. FILE appear
   --format F         csv, ndjson, sql or parquet (default: by FILE's name, else sql)
                      a name that ends in .gz is compressed, as bars.csv.gz; not parquet, which
                      compresses itself
-  --symbols A,B      whose rows (default, and --all: every symbol that has any)
+  --symbols A,B      whose rows (default, and --all: every symbol that has any), by the symbols
+                     that they have at --to, else now; of two of one symbol the earlier one is
+                     written with its last day behind it, VXX.20190129
   --timeframe T      1d (default), 1h, 1m, trades or snapshots
   --from DATE        first session (YYYY-MM-DD, New York); --to DATE the last one, inclusive
   --where CONDITION  only rows for which it holds, over the columns of the file:
@@ -53,6 +62,10 @@ Writes what is stored, as it was at one instant, in constant memory. FILE appear
                      ${"flags are names joined by spaces: flags like '%gap%'; meta ->> 'source'"}
                      with = <> < <= > >= + - * / %, and or not, in, between, like, ilike, is null,
                      abs ceil floor length lower round upper
+  --adjustment A     of bars: raw (default, as traded), split (prices and volume in today's shares)
+                     or all (splits and dividends), as the API has it; not for sql
+  --adjust-asof DATE only splits and dividends with an ex-date up to then are known (default: today)
+  --dividend-method M  with all: previous_close (default) or ex_close
   --batch-size N     rows of an INSERT, and rows read at a time: 1 to 100000 (default: 1000 for
                      sql, else 5000)
   --statement-timeout T  give up when reading one batch takes longer: 500ms, 300s (default), 10m
@@ -78,6 +91,9 @@ const EXPORT_OPTIONS = {
   from: { type: 'string' },
   to: { type: 'string' },
   where: { type: 'string' },
+  adjustment: { type: 'string', default: 'raw' },
+  'adjust-asof': { type: 'string' },
+  'dividend-method': { type: 'string' },
   'batch-size': { type: 'string' },
   'statement-timeout': { type: 'string', default: '300s' },
   force: { type: 'boolean' },
@@ -100,11 +116,31 @@ export interface ExportPlan {
   from?: string;
   to?: string;
   where?: string;
+  /** Undefined: bars as they are stored. */
+  adjustment?: AdjustmentPlan;
   batchRows: number;
   statementTimeoutMs: number;
 }
 
-export interface ExportReport {
+export interface AdjustmentPlan {
+  adjustment: Exclude<Adjustment, 'raw'>;
+  dividendMethod: DividendMethod;
+  /** 'YYYY-MM-DD'; undefined: today. */
+  asof?: string;
+}
+
+/** What was done to the bars of a file, in the words of the API. */
+export interface AdjustmentReport {
+  adjustment: Exclude<Adjustment, 'raw'>;
+  dividend_method?: DividendMethod;
+  adjust_asof: string;
+  /** Ex-dates whose splits and dividends were applied. */
+  adjustments: number;
+  /** Dividends that could not be applied; the first of them are named. */
+  adjustments_skipped: { count: number; actions: AppliedAdjustments['actions'] };
+}
+
+export interface ExportReport extends Partial<AdjustmentReport> {
   file: string;
   format: ExportFormat;
   timeframe: ExportDataset;
@@ -145,6 +181,7 @@ export function parsePlan(values: ExportValues): ExportPlan {
     ...{ output, format, isGzip, isForced: values.force === true, table, from, to },
     symbols: values.symbols?.split(',').map((symbol) => checkSymbol(symbol.trim(), 'symbols')),
     where: values.where,
+    adjustment: parseAdjustment(values, format, table),
     batchRows: parseBatch(values['batch-size'], format === 'sql' ? INSERT_ROWS : PAGE_ROWS),
     statementTimeoutMs: parseTimeout(values['statement-timeout'] ?? '300s'),
   };
@@ -191,6 +228,54 @@ function parseDataset(text: string): ExportDataset {
   );
 }
 
+function parseAdjustment(
+  values: ExportValues,
+  format: ExportFormat,
+  { dataset, noun }: ExportTable,
+): AdjustmentPlan | undefined {
+  const asof = values['adjust-asof'];
+  const method = values['dividend-method'];
+  const adjustment = parseWord(values.adjustment ?? 'raw', 'adjustment', ADJUSTMENTS);
+  if (asof !== undefined && adjustment === 'raw') {
+    throw new InputError(
+      '--adjust-asof says which splits and dividends are known: it is for --adjustment split ' +
+        'or all',
+      'adjust-asof',
+    );
+  }
+  if (method !== undefined && adjustment !== 'all') {
+    throw new InputError(
+      '--dividend-method says how dividends are applied: it is for --adjustment all',
+      'dividend-method',
+    );
+  }
+  if (adjustment === 'raw') return undefined;
+  if (dataset === 'trades' || dataset === 'snapshots') {
+    throw new InputError(
+      `--adjustment is for bars; ${noun} are exported as they are`,
+      'adjustment',
+    );
+  }
+  if (format === 'sql') {
+    throw new InputError(
+      '--adjustment is for csv, ndjson and parquet: sql is a script that loads into marketd, ' +
+        'which holds raw bars and adjusts them when they are read',
+      'adjustment',
+    );
+  }
+  if (asof !== undefined && Number.isNaN(toDay(asof))) {
+    throw new InputError(`--adjust-asof must be a date that exists, YYYY-MM-DD, not ${asof}`);
+  }
+  const dividendMethod = parseWord(method ?? 'previous_close', 'dividend-method', DIVIDEND_METHODS);
+  return { adjustment, dividendMethod, asof };
+}
+
+function parseWord<const T extends string>(text: string, name: string, words: readonly T[]): T {
+  const found = words.find((word) => word === text);
+  if (found !== undefined) return found;
+  throw new InputError(`--${name} must be one of ${words.join(', ')}, not ${text}`, name);
+}
+
 function parseBatch(text: string | undefined, otherwise: number): number {
   if (text === undefined) return otherwise;
   const rows = /^\d+$/.test(text) ? Number(text) : Number.NaN;
@@ -219,6 +304,8 @@ function parseTimeout(text: string): number {
 export interface ExportOptions {
   signal?: AbortSignal;
   onProgress?: (progress: ExportProgress) => void;
+  /** Epoch ms; Date.now when missing. */
+  now?: () => number;
 }
 
 export interface ExportProgress {
@@ -240,6 +327,8 @@ export async function exportFile(
   options: ExportOptions = {},
 ): Promise<ExportReport> {
   const { format, table, where, batchRows } = plan;
+  const nowMs = (options.now ?? Date.now)();
+  const asof = plan.adjustment?.asof ?? toDate(newYorkDay(nowMs));
   const request: ExportRequest = {
     ...{ table, symbols: plan.symbols, from: plan.from, to: plan.to, signal: options.signal },
     layout: format === 'parquet' ? 'columns' : format,
@@ -247,7 +336,9 @@ export async function exportFile(
       where === undefined ? undefined : parseWhere(where, table, FIRST_CONDITION_PARAMETER),
     statementTimeoutMs: plan.statementTimeoutMs,
     pageRows: batchRows,
+    adjustment: plan.adjustment && { ...plan.adjustment, asofDay: toDay(asof), calendar, nowMs },
   };
+  let applied: AppliedAdjustments | undefined;
   const symbols = new Set<string>();
   let rows = 0;
   const count = (page: ExportPage) => {
@@ -260,6 +351,7 @@ export async function exportFile(
       try {
         const pages = watch(source, request, count, options.onProgress);
         await writeRows(file, source, pages, { request, calendar, plan });
+        ({ applied } = source);
         options.signal?.throwIfAborted();
         return await file.finish();
       } catch (error) {
@@ -268,11 +360,27 @@ export async function exportFile(
       }
     });
     const { dataset } = table;
-    return { file: plan.output, format, timeframe: dataset, symbols: symbols.size, rows, bytes };
+    return {
+      ...{ file: plan.output, format, timeframe: dataset, symbols: symbols.size, rows, bytes },
+      ...(plan.adjustment && applied && describeApplied(plan.adjustment, asof, applied)),
+    };
   } catch (error) {
     if (!isDatabaseAway(error)) throw error;
     throw new Error(`the database went away after ${group(rows)} rows: ${errorMessage(error)}`);
   }
+}
+
+function describeApplied(
+  { adjustment, dividendMethod }: AdjustmentPlan,
+  asof: string,
+  { applied, skipped, actions }: AppliedAdjustments,
+): AdjustmentReport {
+  return {
+    adjustment,
+    ...(adjustment === 'all' && { dividend_method: dividendMethod }),
+    ...{ adjust_asof: asof, adjustments: applied },
+    adjustments_skipped: { count: skipped, actions },
+  };
 }
 
 /** The pages of a source, counted as they pass. */
@@ -382,8 +490,26 @@ function printReport(
       ? `no rows: no ${table.noun} are held of that`
       : `${group(rows)} ${table.noun} of ${of}`;
   const where = output === '-' ? 'stdout' : output;
-  const words = `${what}; ${group(bytes)} bytes written to ${where}`;
+  const written = `${what}; ${group(bytes)} bytes written to ${where}`;
+  const words = [written, ...adjustmentLines(report)].join('\n');
   const text = asJson ? JSON.stringify(report, null, 2) : words;
   if (output === '-') terminal.err(`${text}\n`);
   else terminal.out(text);
+}
+
+const SKIPPED_SHOWN_MAX = 10;
+
+function adjustmentLines(report: ExportReport): string[] {
+  const { adjustment, adjust_asof: asof, adjustments = 0, adjustments_skipped: skipped } = report;
+  if (!adjustment || !skipped) return [];
+  const what = adjustment === 'all' ? 'splits and dividends' : 'splits';
+  const line = `adjusted for ${what} of ${group(adjustments)} ex-dates, as of ${asof}`;
+  if (skipped.count === 0) return [line];
+  const shown = skipped.actions.slice(0, SKIPPED_SHOWN_MAX);
+  const left = skipped.count - shown.length;
+  return [
+    `${line}; ${group(skipped.count)} could not be applied:`,
+    ...shown.map((one) => `  ${one.symbol} ${one.ex_date} ${one.kind}: ${one.reason}`),
+    ...(left > 0 ? [`  and ${group(left)} more`] : []),
+  ];
 }

@@ -1,6 +1,6 @@
 import { t } from 'elysia';
 import { describeIntervals } from '../model/candle-interval.ts';
-import { responses } from './contract.ts';
+import { ADJUSTMENT, APPLIED_ADJUSTMENT, responses } from './contract.ts';
 
 /** The HTTP contract of trades and of candles made from them. */
 
@@ -11,6 +11,11 @@ const range = {
   symbol: t.String({ description: 'one symbol: AAPL, BRK.B; exact case first' }),
   start: t.Optional(t.String({ description: `inclusive: ${MOMENT}` })),
   end: t.Optional(t.String({ description: `exclusive: ${MOMENT}` })),
+  asof: t.Optional(
+    t.String({
+      description: 'a date: who had the symbol then is meant; without it, who had it at end',
+    }),
+  ),
 };
 const cursor = t.Optional(
   t.String({ description: 'next_cursor of the answer before; it takes the place of start' }),
@@ -110,6 +115,7 @@ export const candles = {
         meaning: 'integer',
       }),
     ),
+    ...ADJUSTMENT,
     cursor,
   }),
   detail: {
@@ -121,7 +127,9 @@ export const candles = {
       'ones. Sale conditions decide what of a candle a trade may change; where no trade may set ' +
       'open and close there is no candle. Up to an hour they lie on the clock, longer ones are ' +
       'counted from midnight in New York, and those that only divide the regular session (65m) ' +
-      'from 09:30 there. A page may hold fewer candles than limit: next_cursor says whether ' +
+      'from 09:30 there. Adjusted ones are the candles of adjusted trades: prices times the ' +
+      'factors of the day, sizes as well, and a week with an ex-date in it is put together of ' +
+      'both its sides. A page may hold fewer candles than limit: next_cursor says whether ' +
       'there are more.',
     operationId: 'getCandles',
     responses: responses(
@@ -132,6 +140,8 @@ export const candles = {
         start: MomentSchema,
         end: MomentSchema,
         limit: t.Integer(),
+        adjustment: t.Optional(t.String({ description: 'split or all; absent of raw candles' })),
+        ...APPLIED_ADJUSTMENT,
         synthetic: t.Boolean({ description: 'True when the trades are made up (demo data)' }),
         count: t.Integer(),
         candles: t.Array(CandleSchema),

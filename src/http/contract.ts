@@ -291,12 +291,8 @@ const BarSchema = t.Object({
   partial: t.Optional(t.Boolean({ description: '1w and 1mo: sessions of the bucket are missing' })),
 });
 
-const HistoricalSchema = t.Object({
-  symbol: t.String(),
-  timeframe: t.String(),
-  start_date: t.String({ format: 'date' }),
-  end_date: t.String({ format: 'date' }),
-  adjustment: t.String({ description: 'raw (prices as traded), split or all' }),
+/** What an adjusted answer says of its adjustment. */
+export const APPLIED_ADJUSTMENT = {
   dividend_method: t.Optional(t.String({ description: 'With adjustment=all' })),
   adjust_asof: t.Optional(
     t.String({ format: 'date', description: 'The last ex-date that may have been applied' }),
@@ -309,6 +305,15 @@ const HistoricalSchema = t.Object({
       description: 'Dividends that could not be applied, and why',
     }),
   ),
+};
+
+const HistoricalSchema = t.Object({
+  symbol: t.String(),
+  timeframe: t.String(),
+  start_date: t.String({ format: 'date' }),
+  end_date: t.String({ format: 'date' }),
+  adjustment: t.String({ description: 'raw (prices as traded), split or all' }),
+  ...APPLIED_ADJUSTMENT,
   known_at: t.Optional(t.String({ format: 'date-time', description: 'As it was stored then' })),
   providers: t.Array(t.String()),
   synthetic: t.Boolean({ description: 'True when the bars are made up (demo data)' }),
@@ -403,6 +408,32 @@ function withCsv(answers: never): never {
   return answers;
 }
 
+/** What prices are adjusted for: of every query of bars. */
+export const ADJUSTMENT = {
+  adjustment: t.Optional(
+    t.String({
+      description:
+        'raw (default: as traded), split (prices and volume in today’s shares) or all (splits ' +
+        'and dividends: the return of a holder who reinvests)',
+      examples: ['raw'],
+    }),
+  ),
+  adjust_asof: t.Optional(
+    t.String({
+      description:
+        'a date: only splits and dividends with an ex-date up to then are known (default today)',
+    }),
+  ),
+  dividend_method: t.Optional(
+    t.String({
+      description:
+        'with adjustment=all: previous_close (default: times 1 - cash / close before the ' +
+        'ex-date, as Yahoo and Lean do) or ex_close (times close / (close + cash) of the ' +
+        'ex-date, as Alpha Vantage does: the holder reinvests at that close)',
+    }),
+  ),
+};
+
 export const historical = {
   params: t.Object({
     symbol: t.String({ description: 'AAPL, BRK.B; exact case first', examples: ['AAPL'] }),
@@ -452,28 +483,7 @@ export const historical = {
         meaning: 'number',
       }),
     ),
-    adjustment: t.Optional(
-      t.String({
-        description:
-          'raw (default: as traded), split (prices and volume in today’s shares) or all (splits ' +
-          'and dividends: the return of a holder who reinvests)',
-        examples: ['raw'],
-      }),
-    ),
-    adjust_asof: t.Optional(
-      t.String({
-        description:
-          'a date: only splits and dividends with an ex-date up to then are known (default today)',
-      }),
-    ),
-    dividend_method: t.Optional(
-      t.String({
-        description:
-          'with adjustment=all: previous_close (default: times 1 - cash / close before the ' +
-          'ex-date, as Yahoo and Lean do) or ex_close (times close / (close + cash) of the ' +
-          'ex-date, as Alpha Vantage does: the holder reinvests at that close)',
-      }),
-    ),
+    ...ADJUSTMENT,
     known_at: t.Optional(
       t.String({
         description:

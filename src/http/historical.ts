@@ -1,5 +1,4 @@
 import { InputError } from '../errors.ts';
-import { ADJUSTMENTS, DIVIDEND_METHODS } from '../model/adjustment.ts';
 import { VALIDATED_SCORE } from '../model/quality.ts';
 import { newYorkDay, newYorkInstant, toDate } from '../model/session.ts';
 import { describeTimeframes, parseTimeframe, type Timeframe } from '../model/timeframe.ts';
@@ -16,14 +15,14 @@ import {
   parseChoice,
   parseDate,
   parseFlag,
-  parseKnownAt,
   parseMoment,
   parseScore,
   refuseRepeated,
   startMicros,
 } from './parameters.ts';
+import { parseView, type ViewParameters } from './view.ts';
 
-export interface HistoricalParameters {
+export interface HistoricalParameters extends ViewParameters {
   start: string;
   end: string;
   timeframe?: string;
@@ -32,12 +31,7 @@ export interface HistoricalParameters {
   closing_auction?: string;
   validated_only?: string;
   min_quality?: string;
-  adjustment?: string;
-  adjust_asof?: string;
-  dividend_method?: string;
-  known_at?: string;
   asof?: string;
-  include_partial?: string;
   format?: string;
 }
 
@@ -90,32 +84,6 @@ function parseQuestion(query: HistoricalParameters, request: Request, nowMs: num
   }
   const daily = { timeframe: timeframe.text, startDay, endDay, minScore, validatedOnly };
   return { ...asked, daily: (seen) => ({ ...daily, view: seen }) };
-}
-
-/** How the bars are to be seen: adjusted, as of when, known when. */
-function parseView(query: HistoricalParameters, nowMs: number): ViewRequest {
-  const { adjustment: text = 'raw', adjust_asof: asof, known_at: known } = query;
-  const adjustment = parseChoice(text, 'adjustment', ADJUSTMENTS);
-  if (asof !== undefined && adjustment === 'raw') {
-    throw new InputError(
-      'adjust_asof says which splits and dividends are known: it is for adjustment=split or all',
-      'adjust_asof',
-    );
-  }
-  const { dividend_method: method = 'previous_close' } = query;
-  if (query.dividend_method !== undefined && adjustment !== 'all') {
-    throw new InputError(
-      'dividend_method says how dividends are applied: it is for adjustment=all',
-      'dividend_method',
-    );
-  }
-  return {
-    adjustment,
-    dividendMethod: parseChoice(method, 'dividend_method', DIVIDEND_METHODS),
-    asofDay: asof === undefined ? undefined : parseDate(asof, 'adjust_asof'),
-    knownAtMs: known === undefined ? undefined : parseKnownAt(known, nowMs),
-    includePartial: parseFlag(query.include_partial ?? 'false', 'include_partial'),
-  };
 }
 
 interface Range {
@@ -210,7 +178,7 @@ async function selectAnswer(
   if (daily) return context.bars.select(symbol, daily(view));
   if (!intraday) throw new Error('a question asks for nothing');
   try {
-    const steps = await context.bars.steps(symbol, view);
+    const steps = () => context.bars.steps(symbol, view);
     return await context.intraday.select(symbol, intraday(view), steps);
   } catch (error) {
     if (error instanceof UnanswerableError) throw new InputError(error.message, error.field);
@@ -242,6 +210,7 @@ async function explainEmpty(
     endDay,
     latestDay,
     dataset: intraday ? (body.source_timeframe as string) : '1d',
+    knownAtMs: view.knownAtMs,
   });
   if (intraday && absence.reason === 'missing') {
     const message = `bars are held of these sessions, but none in session=${body.session}`;

@@ -1,3 +1,5 @@
+import type { PendingQuery, Row } from 'postgres';
+import { type AdjustmentSteps, NO_STEPS } from '../model/adjustment.ts';
 import {
   addCandles,
   type CandleInterval,
@@ -5,7 +7,9 @@ import {
   candleStarts,
   nextCandleStart,
 } from '../model/candle-interval.ts';
+import { newYorkInstant } from '../model/session.ts';
 import { type Sql, toTimestamp } from '../store/database.ts';
+import { roundedPrice, roundedVolume } from './rounded.ts';
 
 export interface CandleQuery {
   interval: CandleInterval;
@@ -14,6 +18,8 @@ export interface CandleQuery {
   end: number | null;
   /** Candles in the answer at most. */
   limit: number;
+  /** By which the trades of each day in New York are multiplied; they are as traded without. */
+  steps?: AdjustmentSteps;
 }
 
 export interface CandlePage {
@@ -81,17 +87,20 @@ async function selectLatest(
 async function selectPage(
   sql: Sql,
   { instrumentId, symbol }: { instrumentId: number; symbol: string },
-  { interval, limit }: CandleQuery,
-  { startMs, endMs }: Bounds,
+  { interval, limit, steps = NO_STEPS }: CandleQuery,
+  bounds: Bounds,
   rangeEndMs: number | null,
   isLatest: boolean,
 ): Promise<PageRow> {
+  const { endMs } = bounds;
+  const isAdjusted = steps.exDay.length > 0;
   const [row] = await sql<PageRow[]>`
-    with ${aggregates(sql, instrumentId, interval, startMs, endMs)},
+    with ${aggregates(sql, instrumentId, interval, bounds, steps)},
+    ${isAdjusted ? adjusted(sql, interval, bounds, steps) : sql``}
     candles as materialized (
-      select bucket, ${candleLine(sql, symbol, interval)} as line,
+      select bucket, ${candleLine(sql, symbol, interval, isAdjusted)} as line,
              row_number() over (order by bucket ${isLatest ? sql`desc` : sql`asc`}) as position
-      from whole)
+      from ${isAdjusted ? sql`adjusted` : sql`whole`})
     select string_agg(line, ',' order by bucket) filter (where position <= ${limit}) as rows,
            least(count(*), ${limit})::int as count,
            extract(epoch from min(bucket) filter (where position > ${limit}))::float8 as next,
@@ -216,12 +225,14 @@ function aggregates(
   sql: Sql,
   instrumentId: number,
   interval: CandleInterval,
-  startMs: number,
-  endMs: number,
+  bounds: Bounds,
+  steps: AdjustmentSteps,
 ) {
-  const range = sql`instrument_id = ${instrumentId} and ts >= ${at(sql, startMs)}
-    and ts < ${at(sql, endMs)}`;
-  const bucket = bucketOf(sql, interval, startMs, endMs);
+  const range = sql`instrument_id = ${instrumentId} and ts >= ${at(sql, bounds.startMs)}
+    and ts < ${at(sql, bounds.endMs)}`;
+  const bucket = bucketOf(sql, interval, bounds, steps);
+  // Of a part of a week that sets no open the other parts may.
+  const having = steps.exDay.length > 0 ? sql`` : sql`having max(open) is not null`;
   return sql`
     aggregated as materialized (
       select ${bucket} as bucket,
@@ -250,30 +261,94 @@ function aggregates(
                    value, trades from aggregated
             union all
             select bucket, open, null, null, close, null, null, null from edges) halves
-      group by bucket having max(open) is not null)`;
+      group by bucket ${having})`;
 }
 
+/**
+ * Candles of adjusted trades, made of those as traded: all trades of a day are multiplied alike, so
+ * each is multiplied as a whole. Only a week may hold days on both sides of an ex-date: it was cut
+ * there, and its parts are put together again. What no factor changes stays as it is.
+ */
+function adjusted(sql: Sql, interval: CandleInterval, bounds: Bounds, steps: AdjustmentSteps) {
+  const exSeconds = exInstants(steps).map((ms) => ms / 1000);
+  const factor = (values: Float64Array) => sql`(${[...values, 1]}::float8[])
+    [width_bucket(date_part('epoch', bucket), ${exSeconds}::float8[]) + 1]`;
+  const weeks = candleStarts(interval, bounds.startMs, bounds.endMs).map((ms) => ms / 1000);
+  const begin = interval.isWeek ? wallBucket(sql, sql`bucket`, weeks) : sql`bucket`;
+  const price = (name: string) =>
+    sql.unsafe(`case when price = 1 then ${name} else ${roundedPrice(`(${name} * price)`)} end`);
+  return sql`
+    factors as materialized (
+      select *, ${factor(steps.price)} as price, ${factor(steps.volume)} as shares from whole),
+    parts as materialized (
+      select ${begin} as bucket, bucket as part, price = 1 and shares = 1 as is_raw,
+             ${price('open')} as open, ${price('high')} as high, ${price('low')} as low,
+             ${price('close')} as close, millionths, value, trades,
+             millionths::float8 * shares as adjusted_millionths,
+             value::float8 * price * shares as adjusted_value
+      from factors),
+    together as (
+      select bucket, (array_agg(open order by part) filter (where open is not null))[1] as open,
+             max(high) as high, min(low) as low,
+             (array_agg(close order by part desc) filter (where close is not null))[1] as close,
+             bool_and(is_raw) as is_raw, sum(millionths) as millionths, sum(value) as value,
+             sum(adjusted_millionths order by part) as adjusted_millionths,
+             sum(adjusted_value order by part) as adjusted_value, sum(trades) as trades
+      from parts group by bucket),
+    adjusted as (
+      select *, adjusted_millionths / 1000000 as volume,
+             adjusted_value / nullif(adjusted_millionths, 0) as vwap
+      from together where open is not null),`;
+}
+
+const exInstants = ({ exDay }: AdjustmentSteps) =>
+  Array.from(exDay, (day) => newYorkInstant(day, 0));
+
 /** A candle as JSON, its numbers as the database prints them. */
-function candleLine(sql: Sql, symbol: string, interval: CandleInterval) {
+function candleLine(sql: Sql, symbol: string, interval: CandleInterval, isAdjusted: boolean) {
   const head = `{"symbol":${JSON.stringify(symbol)},"interval":"${interval.text}","ts":"`;
   const moment = sql`to_char(bucket at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`;
+  const rawVolume = sql`trim_scale(millionths / 1000000.0)`;
+  const rawVwap = sql`trim_scale(round(value / nullif(millionths, 0), 4))::text`;
+  const volume = isAdjusted
+    ? sql`case when is_raw then ${rawVolume}::text
+               else (${sql.unsafe(roundedVolume('volume'))})::text end`
+    : rawVolume;
+  const vwap = isAdjusted
+    ? sql`case when is_raw then ${rawVwap} else (${sql.unsafe(roundedPrice('vwap'))})::text end`
+    : rawVwap;
   return sql`
     ${head} || ${moment} || '","timestamp":"' || ${moment} || '","open":' || open
     || ',"high":' || greatest(high, open, close)
     || ',"low":' || least(low, open, close) || ',"close":' || close
-    || ',"volume":' || trim_scale(millionths / 1000000.0)
-    || ',"vwap":' || coalesce(trim_scale(round(value / nullif(millionths, 0), 4))::text, 'null')
+    || ',"volume":' || ${volume}
+    || ',"vwap":' || coalesce(${vwap}, 'null')
     || ',"trade_count":' || trades || '}'`;
 }
 
-/** The bucket of a trade: by arithmetic on the clock, by search where New York's days decide. */
-function bucketOf(sql: Sql, interval: CandleInterval, startMs: number, endMs: number) {
+/**
+ * The bucket of a trade: by arithmetic on the clock, by search where New York's days decide. A week
+ * ends at each ex-date as well.
+ */
+function bucketOf(
+  sql: Sql,
+  interval: CandleInterval,
+  { startMs, endMs }: Bounds,
+  steps: AdjustmentSteps,
+) {
   const { clockMs } = interval;
   if (clockMs !== null) {
     const length = `${clockMs / 1000} seconds`;
     return sql`date_bin(${length}::interval, ts, '2000-01-01 00:00:00+00'::timestamptz)`;
   }
-  const starts = candleStarts(interval, startMs, endMs).map((ms) => ms / 1000);
-  return sql`to_timestamp((${starts}::float8[])
-    [width_bucket(date_part('epoch', ts), ${starts}::float8[])])`;
+  const starts = candleStarts(interval, startMs, endMs);
+  const cuts = interval.isWeek
+    ? exInstants(steps).filter((ms) => ms > startMs && ms < endMs && !starts.includes(ms))
+    : [];
+  const seconds = [...starts, ...cuts].sort((a, b) => a - b).map((ms) => ms / 1000);
+  return wallBucket(sql, sql`ts`, seconds);
 }
+
+const wallBucket = (sql: Sql, instant: PendingQuery<Row[]>, starts: readonly number[]) =>
+  sql`to_timestamp((${starts}::float8[])
+    [width_bucket(date_part('epoch', ${instant}), ${starts}::float8[])])`;

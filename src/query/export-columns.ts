@@ -107,6 +107,7 @@ const BAR_TABLE: readonly TableColumn[] = [
   held('provider', 'text'),
   held('trade_count', 'integer', true),
   held('vwap', 'double precision', true),
+  held('ts_final', 'timestamptz', true),
 ];
 
 const intraday = (dataset: '1h' | '1m', noun: string): ExportTable => ({

@@ -1,5 +1,6 @@
 import schema from '../../sql/0001_schema.sql' with { type: 'text' };
 import intraday from '../../sql/0003_intraday.sql' with { type: 'text' };
+import history from '../../sql/0004_history.sql' with { type: 'text' };
 import { FAILURE_FLAGS, FLAG, REVIEW_SCORE, VALIDATED_SCORE } from '../model/quality.ts';
 import { type Calendar, toDate, toDay } from '../model/session.ts';
 import type { ExportRequest, ExportSource } from './export.ts';
@@ -32,7 +33,7 @@ export async function scriptHead(
     ...['instruments', 'symbol_ranges', table.table].map(createTable),
     createIndex('symbol_ranges_current'),
     ...exportedInstruments(source),
-    refuseMixing(),
+    refuseMixing(request),
     FIND_INSTRUMENTS,
     await coverageRows(source, request, calendar),
   ]
@@ -113,12 +114,14 @@ function endOfLine(text: Uint8Array, at: number, count: number): number {
 
 // -------------------------------------------------------------------------- tables
 
-/** As the migrations have it, unless it is there. */
+/** As the migrations have it, unless it is there: one of an older marketd is left as it is. */
 function createTable(name: string): string {
-  const statement = new RegExp(`^create table (${name} \\([\\s\\S]*?^\\);)$`, 'm');
+  const statement = new RegExp(`^create table (${name} \\([\\s\\S]*?)^\\);$`, 'm');
   const found = statement.exec(schema) ?? statement.exec(intraday);
   if (!found) throw new Error(`no migration creates the table ${name}`);
-  return `create table if not exists ${found[1]}`;
+  const added = history.matchAll(new RegExp(`^alter table ${name} add column ([^;]+);`, 'gm'));
+  const columns = [...added].map(([, column]) => `  , ${column}\n`);
+  return `create table if not exists ${found[1]}${columns.join('')});`;
 }
 
 function createIndex(name: string): string {
@@ -156,10 +159,14 @@ values\n${rows.join(',\n')};`,
 }
 
 /** Made-up and real data of one instrument are never held together. */
-function refuseMixing(): string {
+function refuseMixing({ to }: ExportRequest): string {
+  const isHeld =
+    to === undefined
+      ? "r.valid_to = 'infinity'"
+      : `r.valid_from <= '${to}'::date and '${to}'::date < r.valid_to`;
   return `update exported_instruments e set instrument_id = r.instrument_id
 from symbol_ranges r
-where r.symbol = e.symbol and r.valid_to = 'infinity';
+where r.symbol = e.symbol and ${isHeld};
 do $$
 declare
   mixed text;
@@ -195,7 +202,7 @@ function quote(text: string | null): string {
 // ------------------------------------------------------------------------ coverage
 
 interface CoverageRow {
-  symbol: string;
+  id: number;
   start: string;
   stop: string;
   state: string;
@@ -223,18 +230,18 @@ async function coverageRows(
   const first = from === undefined ? '-infinity' : session(from, 0);
   const last = to === undefined ? 'infinity' : session(to, 1);
   const rows = await tx<CoverageRow[]>`
-    select r.symbol, greatest(c.start_session, ${first}::date) as start,
+    select c.instrument_id as id, greatest(c.start_session, ${first}::date) as start,
            least(c.end_session, ${last}::date) as stop, c.state, c.is_settled as settled,
            c.provider, c.asked_at::text as asked, c.attempts, c.retry_at::text as retry, c.detail
     from coverage c
-    join symbol_ranges r on r.instrument_id = c.instrument_id and r.valid_to = 'infinity'
     where c.dataset = ${table.timeframe} and c.state <> 'not_entitled'
       and c.instrument_id = any(${instruments.map((one) => one.instrumentId)}::int[])
       and c.end_session > ${first}::date and c.start_session < ${last}::date
-    order by r.symbol collate "C", c.start_session`;
+    order by c.instrument_id, c.start_session`;
   if (rows.length === 0) return '';
+  const symbols = new Map(instruments.map((one) => [one.instrumentId, one.symbol]));
   const values = rows.map((row) => {
-    const head = [row.symbol, row.start, row.stop, row.state].map(quote);
+    const head = [symbols.get(row.id) ?? null, row.start, row.stop, row.state].map(quote);
     const tail = [row.provider, row.asked].map(quote);
     const end = [row.retry, row.detail].map(quote);
     return `(${[...head, row.settled, ...tail, row.attempts, ...end].join(', ')})`;

@@ -8,6 +8,11 @@ import {
   type Sql,
   type Transaction,
 } from '../store/database.ts';
+import {
+  type AppliedAdjustments,
+  ExportAdjuster,
+  type ExportAdjustment,
+} from './export-adjusted.ts';
 import type { ColumnType, ExportColumn, ExportTable } from './export-columns.ts';
 import type { Condition } from './where.ts';
 
@@ -17,13 +22,15 @@ export type ExportLayout = 'csv' | 'ndjson' | 'sql' | 'columns';
 export interface ExportRequest {
   table: ExportTable;
   layout: ExportLayout;
-  /** Current symbols; undefined: of every instrument that holds such rows. */
+  /** Of whoever has them at the end (`to`, else now); undefined: of all that hold such rows. */
   symbols?: readonly string[];
   /** 'YYYY-MM-DD' in New York, both inclusive. */
   from?: string;
   to?: string;
-  /** Made by `parseWhere` with FIRST_CONDITION_PARAMETER. */
+  /** Made by `parseWhere` with FIRST_CONDITION_PARAMETER; over the columns as they are printed. */
   condition?: Condition;
+  /** Of bars: what is done to them; undefined: they are printed as they are stored. */
+  adjustment?: ExportAdjustment;
   statementTimeoutMs: number;
   /** Rows that are read, and held in memory, at a time. */
   pageRows: number;
@@ -32,6 +39,10 @@ export interface ExportRequest {
 
 export interface ExportInstrument {
   instrumentId: number;
+  /**
+   * At the end of the range; the last one of whoever has none then, with its last day behind it
+   * when another instrument of the export has the same: VXX.20190129.
+   */
   symbol: string;
   name: string | null;
   exchange: string | null;
@@ -61,6 +72,8 @@ export type ColumnValues = Float64Array | BigInt64Array | Int32Array | (string |
 export interface ExportSource {
   instruments: readonly ExportInstrument[];
   tx: Transaction;
+  /** As far as pages were read; undefined where nothing is adjusted. */
+  applied: AppliedAdjustments | undefined;
   /** Every row once: instruments by symbol, the rows of each in the order of their key. */
   pages(): AsyncGenerator<ExportPage, void, undefined>;
 }
@@ -86,8 +99,10 @@ export async function readExport<T>(
              set_config('DateStyle', 'ISO', true),
              set_config('jit', 'off', true)`;
     const instruments = await selectExportInstruments(tx, request);
-    const pages = () => readPages(tx, request, instruments);
-    return body({ instruments, tx, pages });
+    const { table, adjustment } = request;
+    const adjuster = adjustment && new ExportAdjuster(tx, table, adjustment);
+    const pages = () => readPages(tx, request, instruments, adjuster);
+    return body({ instruments, tx, applied: adjuster?.applied, pages });
   };
   const mode = 'isolation level repeatable read read only';
   let reading: Promise<T> | undefined;
@@ -105,17 +120,34 @@ export async function readExport<T>(
   }
 }
 
-/** Waits for a query, and has the server give it up when nobody waits for it any more. */
+/** What `cancel` of a query does, which does not say when it was done. */
+interface Canceler {
+  active: boolean;
+  canceller: ((query: unknown) => Promise<void>) | null;
+}
+
+/**
+ * Waits for a query, and has the server give it up when nobody waits for it any more. The request
+ * to do so goes another way than the query: it is waited for as well, or it might come late and
+ * meet what the connection is used for next.
+ */
 async function cancelable<T>(
   query: Promise<T> & { cancel(): void },
   signal: AbortSignal | undefined,
 ): Promise<T> {
-  const cancel = () => query.cancel();
+  let canceled: Promise<void> | undefined;
+  const cancel = () => {
+    const { active, canceller } = query as unknown as Canceler;
+    if (active && canceller)
+      canceled = canceller(query).catch(() => {}); // it ends by itself
+    else query.cancel();
+  };
   signal?.addEventListener('abort', cancel, { once: true });
   try {
     return await query;
   } finally {
     signal?.removeEventListener('abort', cancel);
+    await canceled;
   }
 }
 
@@ -138,6 +170,7 @@ function explain(error: unknown, { condition, statementTimeoutMs }: ExportReques
 interface InstrumentRow {
   id: number;
   symbol: string;
+  last_day: string | null;
   name: string | null;
   exchange: string | null;
   asset_type: string | null;
@@ -151,11 +184,14 @@ interface InstrumentRow {
 
 async function selectExportInstruments(
   tx: Transaction,
-  { table, symbols, signal }: ExportRequest,
+  { table, symbols, to, signal }: ExportRequest,
 ): Promise<ExportInstrument[]> {
   const wanted = symbols === undefined ? null : [...new Set(symbols)];
+  const day = to ?? null;
   const query = tx<InstrumentRow[]>`
-    select i.instrument_id as id, r.symbol, i.name, i.exchange, i.asset_type, i.listed_on,
+    select i.instrument_id as id, r.symbol,
+           case when not r.is_held then to_char(r.valid_to - 1, 'YYYYMMDD') end as last_day, i.name,
+           i.exchange, i.asset_type, i.listed_on,
            i.delisted_on, coalesce(s.records, 0) as records,
            coalesce(s.providers, '{}') as providers,
            exists (select from instrument_status a
@@ -163,11 +199,19 @@ async function selectExportInstruments(
            exists (select from ${tx(table.table)} b
                    where b.instrument_id = i.instrument_id) as has_rows
     from instruments i
-    join symbol_ranges r on r.instrument_id = i.instrument_id and r.valid_to = 'infinity'
+    join lateral (
+      select n.symbol, n.valid_to, h.is_held
+      from symbol_ranges n
+      cross join lateral (
+        select case when ${day}::text is null then n.valid_to = 'infinity'
+                    else n.valid_from <= ${day}::text::date and ${day}::text::date < n.valid_to
+               end as is_held) as h
+      where n.instrument_id = i.instrument_id
+      order by h.is_held desc, n.valid_to desc limit 1) as r on true
     left join instrument_status s
       on s.instrument_id = i.instrument_id and s.timeframe = ${table.timeframe}
-    where ${wanted}::text[] is null or r.symbol = any(${wanted}::text[])
-    order by r.symbol collate "C"`;
+    where ${wanted}::text[] is null or (r.is_held and r.symbol = any(${wanted}::text[]))
+    order by r.symbol collate "C", r.valid_to`;
   const rows = await cancelable(query, signal);
   const known = new Set(rows.map(({ symbol }) => symbol));
   const unknown = (wanted ?? []).filter((symbol) => !known.has(symbol));
@@ -175,24 +219,27 @@ async function selectExportInstruments(
     const some = unknown.slice(0, 10).join(', ');
     const more = unknown.length > 10 ? ` and ${unknown.length - 10} more` : '';
     throw new InputError(
-      `unknown: ${some}${more}; \`marketd symbols list\` prints what is held`,
+      `unknown${to === undefined ? '' : ` on ${to}`}: ${some}${more}; ` +
+        '`marketd symbols list` prints what is held',
       'symbols',
     );
   }
-  return rows
-    .filter((row) => row.has_rows)
-    .map((row) => ({
-      instrumentId: row.id,
-      symbol: row.symbol,
-      name: row.name,
-      exchange: row.exchange,
-      assetType: row.asset_type,
-      listedOn: row.listed_on,
-      delistedOn: row.delisted_on,
-      records: row.records,
-      isSynthetic: row.is_synthetic,
-      providers: row.providers,
-    }));
+  const holding = rows.filter((row) => row.has_rows);
+  const alike = Map.groupBy(holding, ({ symbol }) => symbol);
+  const isAlone = ({ symbol }: InstrumentRow) => alike.get(symbol)?.length === 1;
+  const named = holding.map((row) => ({
+    instrumentId: row.id,
+    symbol: row.last_day === null || isAlone(row) ? row.symbol : `${row.symbol}.${row.last_day}`,
+    name: row.name,
+    exchange: row.exchange,
+    assetType: row.asset_type,
+    listedOn: row.listed_on,
+    delistedOn: row.delisted_on,
+    records: row.records,
+    isSynthetic: row.is_synthetic,
+    providers: row.providers,
+  }));
+  return named.sort((a, b) => Buffer.compare(Buffer.from(a.symbol), Buffer.from(b.symbol)));
 }
 
 // --------------------------------------------------------------------------- pages
@@ -204,12 +251,21 @@ async function* readPages(
   tx: Transaction,
   request: ExportRequest,
   instruments: readonly ExportInstrument[],
+  adjuster: ExportAdjuster | undefined,
 ): AsyncGenerator<ExportPage, void, undefined> {
   const providers = new Set(instruments.flatMap((instrument) => instrument.providers));
-  const statement = pageStatement(request, [...providers].filter(isPlain));
+  const firstFactor = FIRST_CONDITION_PARAMETER + (request.condition?.values.length ?? 0);
+  const source = adjuster?.source(firstFactor) ?? request.table.table;
+  const statement = pageStatement(request, [...providers].filter(isPlain), source);
+  let factors: readonly string[] = [];
+  const read = (instrument: ExportInstrument, after?: Key) =>
+    readPage(tx, statement, request, instrument, factors, after);
+  const readFirst = async (instrument: ExportInstrument) => {
+    if (adjuster) factors = await adjuster.values(instrument);
+    return read(instrument);
+  };
   let next = 0;
-  const begin = () =>
-    next < instruments.length ? readPage(tx, statement, request, instruments[next++]) : undefined;
+  const begin = () => (next < instruments.length ? readFirst(instruments[next++]) : undefined);
   // One page ahead: the database prints the next one while this one is compressed and written.
   let pending = begin();
   try {
@@ -217,7 +273,7 @@ async function* readPages(
       const { page, last } = await pending;
       request.signal?.throwIfAborted();
       const isWhole = page.rows < request.pageRows;
-      pending = isWhole ? begin() : readPage(tx, statement, request, page.instrument, last);
+      pending = isWhole ? begin() : read(page.instrument, last);
       if (page.rows > 0) yield page;
     }
   } finally {
@@ -235,6 +291,7 @@ async function readPage(
   statement: string,
   request: ExportRequest,
   instrument: ExportInstrument,
+  factors: readonly string[],
   after: Key = FIRST_KEY,
 ): Promise<{ page: ExportPage; last: Key }> {
   const { table, condition, layout } = request;
@@ -243,6 +300,7 @@ async function readPage(
     ...[instrument.symbol, String(instrument.instrumentId), after[0] ?? from, to],
     ...[after[1] ?? null, String(request.pageRows)],
     ...(condition?.values ?? []),
+    ...factors,
   ];
   const query = tx.unsafe(statement, values as string[]);
   if (layout === 'columns') {
@@ -272,12 +330,14 @@ function bounds({ table, from, to }: ExportRequest): [string, string] {
 
 /**
  * One page: its rows in order, aggregated to one value. $1 symbol, $2 instrument, $3 and $5 the key
- * after which it begins ($5 null: at $3 itself), $4 where all ends, $6 rows, $7... the condition.
+ * after which it begins ($5 null: at $3 itself), $4 where all ends, $6 rows, $7... the condition,
+ * and behind its values the factors of the instrument, where there are any.
  * All are sent as text: postgres.js would cut an instant to milliseconds.
  */
 function pageStatement(
   { table, layout, condition }: ExportRequest,
   providers: readonly string[],
+  source: string,
 ): string {
   const [first, second] = table.key;
   const start = second
@@ -296,7 +356,7 @@ function pageStatement(
     select count(*), max(k1)::text, 
            ${second ? '((array_agg(k2))[count(*)::int])::text' : "'next'"}, ${output}
     from (select ${table.key.map(({ name }, i) => `b.${name} as k${i + 1}`).join(', ')}, ${inner}
-          from ${table.table} b
+          from ${source} b
           where b.instrument_id = $2::text::int and ${after} and ${before}
             ${condition ? `and ${condition.sql}` : ''}
           order by ${keys} limit $6::text::int) as page`;
@@ -321,7 +381,7 @@ function line(
     const shape = columns.map(({ name, type }) => `"${name}":${isBare(type) ? '%s' : '"%s"'}`);
     return `format('{${shape.join(',')}}', ${columns.map(jsonValue).join(', ')})`;
   }
-  const values = tableColumns.map(({ name, type }) => sqlValue(`b.${name}`, type));
+  const values = tableColumns.map((one) => sqlValue(`b.${one.name}`, one.type, one.isNullable));
   return `'(' || concat_ws(',', ${[sqlValue('$1', 'text'), ...values].join(', ')}) || ')'`;
 }
 
@@ -372,7 +432,7 @@ function jsonValue({ sql, type, isNullable }: ExportColumn): string {
  * A value of a VALUES list. Line breaks are written as chr(10): a row is a line, by which rows are
  * counted into batches.
  */
-function sqlValue(sql: string, type: string): string {
+function sqlValue(sql: string, type: string, isNullable = false): string {
   if (type === 'boolean') return `case when ${sql} then 'true' else 'false' end`;
   if (['integer', 'smallint', 'bigint'].includes(type)) return `coalesce(${sql}::text, 'null')`;
   if (type === 'double precision') {
@@ -380,7 +440,10 @@ function sqlValue(sql: string, type: string): string {
     const text = `case when ${sql} - ${sql} = 0 then ${sql}::text else '''' || ${sql} || '''' end`;
     return `coalesce(${text}, 'null')`;
   }
-  if (type === 'date' || type === 'timestamptz') return `'''' || ${sql} || ''''`;
+  if (type === 'date' || type === 'timestamptz') {
+    const text = `'''' || ${sql} || ''''`;
+    return isNullable ? `coalesce(${text}, 'null')` : text;
+  }
   const escaped = `replace(replace(${sql}::text, '''', ''''''), chr(10), '''||chr(10)||''')`;
   return `coalesce('''' || ${escaped} || '''', 'null')`;
 }

@@ -195,6 +195,16 @@ describeEditions('the OpenAPI document', (database) => {
       ['format', 'query', false, 'string'],
     ]);
     for (const { description } of parameters!) expect(description).toBeTruthy();
+    const ofCandles = document.paths['/candles']!.get!.parameters!;
+    expect(ofCandles.map(({ name }) => name)).toEqual([
+      ...['symbol', 'start', 'end', 'asof', 'interval', 'limit'],
+      ...['adjustment', 'adjust_asof', 'dividend_method', 'cursor'],
+    ]);
+    const described = (name: string, list: typeof ofCandles) =>
+      list.find((parameter) => parameter.name === name)?.description;
+    for (const name of ['adjustment', 'adjust_asof', 'dividend_method']) {
+      expect(described(name, ofCandles)).toBe(described(name, parameters!));
+    }
   });
 
   test('has an example for every answer, and each is one of its schema', () => {
@@ -236,6 +246,9 @@ describeEditions('the OpenAPI document', (database) => {
     [historical, 404, `/api/v1/historical/NOPE?${range}`],
     [historical, 422, '/api/v1/historical/AAPL?start=x&end=y'],
     [historical, 422, '/api/v1/historical/AAPL'],
+    ['/candles', 200, '/candles?symbol=AAPL'],
+    ['/candles', 200, '/candles?symbol=AAPL&adjustment=all'],
+    ['/candles', 422, '/candles?symbol=AAPL&adjustment=x'],
     ['/api/v1/quality', 200, '/api/v1/quality'],
     ['/api/v1/quality', 404, '/api/v1/quality?symbol=NOPE'],
     ['/api/v1/revisions', 200, '/api/v1/revisions?reason=all'],

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { describeEditions } from '../database.ts';
+import { dividend, split, storeActions } from '../fixtures/corporate-actions.ts';
 import { startServer, type TestServer, until } from '../fixtures/http-server.ts';
-import { addTrades } from '../fixtures/price-rows.ts';
+import { addDailyBar, addTrades } from '../fixtures/price-rows.ts';
 import { IBM, IBM_ROWS, loadTradeFiles } from '../fixtures/real-trades.ts';
 import { addInstrument } from '../fixtures/warehouse.ts';
 
@@ -197,6 +198,59 @@ describeEditions('trades and candles over HTTP', (database) => {
       }
     });
 
+    test('are adjusted for splits and dividends that are known', async () => {
+      const { sql } = database();
+      const id = await addInstrument(sql, 'SPLIT');
+      await addTrades(sql, id, [
+        ...[
+          { ts: '2024-03-05T15:00:00Z', price: 100 },
+          { ts: '2024-03-06T15:00:00Z', price: 26 },
+        ],
+        { ts: '2024-03-07T15:00:00Z', price: 24 },
+      ]);
+      await addDailyBar(sql, id, { session: '2024-03-06', close: 25 });
+      const eur = { currency: 'EUR' };
+      await storeActions(sql, id, [
+        ...[split('2024-03-06', 1, 4), dividend('2024-03-07', 1), dividend('2024-03-05', 1, eur)],
+      ]);
+      const ask = async (query: string) =>
+        candles(`symbol=SPLIT&start=2024-03-01&end=2024-03-09&${query}`);
+      const raw = await until(async () => {
+        const response = await server.get('/candles?symbol=SPLIT&start=2024-03-01&interval=1d');
+        return response.status === 404 ? undefined : ((await response.json()) as CandlesAnswer);
+      });
+      expect(raw.candles.map(({ open }) => open)).toEqual([100, 26, 24]);
+      expect(raw).not.toHaveProperty('adjustment');
+      expect(await ask('interval=1d&adjustment=raw')).toEqual(await ask('interval=1d'));
+
+      const all = await ask('interval=1d&adjustment=all&adjust_asof=2024-04-01');
+      expect(all).toMatchObject({
+        ...{ adjustment: 'all', dividend_method: 'previous_close', adjust_asof: '2024-04-01' },
+        adjustments: 2,
+        adjustments_skipped: [{ ex_date: '2024-03-05', kind: 'dividend' }],
+        candles: [
+          { open: 24, volume: 400, vwap: 24 },
+          { open: 24.96, volume: 100, vwap: 24.96 },
+          { open: 24, volume: 100, vwap: 24 },
+        ],
+      } as never);
+      const week = await ask('interval=1w&adjustment=split');
+      expect(week).toMatchObject({
+        ...{ adjustment: 'split', adjustments: 1, count: 1 },
+        candles: [{ open: 25, high: 26, low: 24, close: 24, volume: 600, vwap: 25 }],
+      } as never);
+      const before = await ask('interval=1d&adjustment=split&adjust_asof=2024-03-05');
+      expect(before.candles.map(({ open }) => open)).toEqual([100, 26, 24]);
+      const page = await ask('interval=1d&adjustment=all&limit=1');
+      const next = await ask(`interval=1d&adjustment=all&limit=1&cursor=${page.next_cursor}`);
+      expect(next.candles).toMatchObject([{ open: 24.96 }]);
+      const method = 'adjustment=all&dividend_method=ex_close&interval=1d';
+      expect(await ask(method)).toMatchObject({
+        ...{ dividend_method: 'ex_close', adjustments: 1 },
+        adjustments_skipped: [{ ex_date: '2024-03-05' }, { ex_date: '2024-03-07' }],
+      } as never);
+    });
+
     test('walking gives every candle once', async () => {
       const whole = await candles('symbol=IBM&interval=5m&start=2013-10-11&end=2013-10-12');
       expect(whole.count).toBeGreaterThan(80);
@@ -284,6 +338,20 @@ describeEditions('trades and candles over HTTP', (database) => {
       ['symbol=IBM&interval=', 422, 'interval', /it must be/],
       ['symbol=IBM&interval=0s', 422, 'interval', /it must be/],
       ['symbol=IBM&interval=1mo', 422, 'interval', /it must be/],
+      ['symbol=IBM&adjustment=both', 422, 'adjustment', /must be raw or split or all$/],
+      ['symbol=IBM&adjust_asof=2024-01-02', 422, 'adjust_asof', /for adjustment=split or all$/],
+      [
+        ...(['symbol=IBM&adjustment=all&adjust_asof=2024-02-30', 422, 'adjust_asof'] as const),
+        /a date that exists/,
+      ],
+      [
+        ...(['symbol=IBM&adjustment=split&dividend_method=ex_close', 422] as const),
+        ...(['dividend_method', /it is for adjustment=all$/] as const),
+      ],
+      [
+        ...(['symbol=IBM&adjustment=all&dividend_method=x', 422, 'dividend_method'] as const),
+        /must be previous_close or ex_close/,
+      ],
       [`symbol=IBM&cursor=${cursorOf('t1.1.1')}`, 422, 'cursor', /malformed/],
       [`symbol=IBM&cursor=${cursorOf('c1.60001')}`, 422, 'cursor', /no candle of 1m begins there/],
       [`symbol=IBM&cursor=${cursorOf('c1.9007199254740991')}`, 422, 'cursor', /end of time/],

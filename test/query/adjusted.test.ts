@@ -5,12 +5,10 @@ import { BarReader, type BarsAnswer, type BarsQuery } from '../../src/query/bars
 import { IntradayReader } from '../../src/query/intraday.ts';
 import type { ResolvedSymbol } from '../../src/query/symbols.ts';
 import { type BarsView, makeView, type ViewRequest } from '../../src/query/view.ts';
-import { upsertCorporateActions } from '../../src/store/corporate-actions.ts';
-import type { Sql } from '../../src/store/database.ts';
-import { withIngestLock } from '../../src/store/upsert.ts';
 import { describeEditions } from '../database.ts';
 import { type Bar, calendar, eventfulBars, flatBar, sessionsFrom } from '../fixtures/bars.ts';
 import { ChangeLog } from '../fixtures/change-log.ts';
+import { dividend, split, storeActions } from '../fixtures/corporate-actions.ts';
 import { addInstrument, ingest, RECEIVED } from '../fixtures/warehouse.ts';
 
 interface ApiBar {
@@ -34,30 +32,6 @@ interface Answer {
 }
 
 const decode = (answer: BarsAnswer) => JSON.parse(new TextDecoder().decode(answer.body)) as Answer;
-
-const split = (exDate: string, splitFrom: number, splitTo: number): CorporateAction => ({
-  ...{ kind: 'split', providerActionId: `s${exDate}`, symbol: 'X', exDate, splitFrom, splitTo },
-  subtype: null,
-});
-
-const dividend = (exDate: string, cashAmount: number, change = {}): CorporateAction => ({
-  ...{ kind: 'dividend', providerActionId: `d${exDate}${cashAmount}`, symbol: 'X', exDate },
-  ...{ cashAmount, currency: 'USD', declaredDate: null, recordDate: null, payDate: null },
-  ...{ frequency: null, subtype: null, ...change },
-});
-
-function storeActions(sql: Sql, instrumentId: number, actions: readonly CorporateAction[]) {
-  const origin = { provider: 'vendor', receivedAt: RECEIVED };
-  return withIngestLock(sql, (tx) =>
-    upsertCorporateActions(
-      tx,
-      origin,
-      (['split', 'dividend'] as const).map((kind) => ({
-        ...{ instrumentId, kind, actions: actions.filter((action) => action.kind === kind) },
-      })),
-    ),
-  );
-}
 
 const view = (request: ViewRequest = {}, nowMs = RECEIVED): BarsView =>
   makeView(calendar, nowMs, 0, request);

@@ -11,9 +11,10 @@ import {
   exportTable,
 } from '../../src/query/export-columns.ts';
 import { openPool } from '../../src/store/database.ts';
+import { renameSymbol } from '../../src/store/symbol-ranges.ts';
 import { upsertSymbols } from '../../src/store/symbols.ts';
 import { cloneDatabase, describeEditions, emptyDatabase, type TestDatabase } from '../database.ts';
-import { calendar } from '../fixtures/bars.ts';
+import { calendar, flatBar } from '../fixtures/bars.ts';
 import {
   fillAll,
   loadScript,
@@ -21,7 +22,7 @@ import {
   selectStatus,
   TABLES,
 } from '../fixtures/exported-rows.ts';
-import { failureOf } from '../fixtures/warehouse.ts';
+import { addInstrument, failureOf, ingest } from '../fixtures/warehouse.ts';
 
 let folder = '';
 beforeAll(() => {
@@ -229,6 +230,43 @@ describeEditions('an export', (database) => {
     const all = (await readLines('1d')).split('\n').map((line) => line.split(',')[0]);
     expect([...new Set(all)]).toEqual(['AAA', 'BRK.B']);
     expect(await readLines('1d', { symbols: ['EMPTY'] })).toBe('');
+  });
+
+  test('names whoever has a symbol at the end of the range, and nobody twice', async () => {
+    await withDatabase(await cloneDatabase(database().edition), async ({ sql }) => {
+      const old = await addInstrument(sql, 'VXX');
+      await ingest(sql, old, [flatBar('2019-01-28'), flatBar('2019-01-29')]);
+      await sql`update symbol_ranges set valid_to = '2019-01-30' where instrument_id = ${old}`;
+      const young = await addInstrument(sql, 'VXXB');
+      await ingest(sql, young, [flatBar('2019-01-29'), flatBar('2019-05-02')]);
+      const change = { actor: 'cli tester', nowMs: Date.parse('2024-03-01T23:00:00Z') };
+      await renameSymbol(sql, { from: 'VXXB', to: 'VXX', on: '2019-05-02' }, change);
+      const lines = (part: Partial<ExportRequest>) =>
+        readExport(sql, request('1d', part), async ({ pages }) => {
+          const found: string[] = [];
+          for await (const { text } of pages()) {
+            const rows = new TextDecoder().decode(text).split('\n');
+            found.push(...rows.map((line) => line.split(',').slice(0, 2).join(' ')));
+          }
+          return found;
+        });
+      const days = (symbol: string, ...dates: string[]) => dates.map((date) => `${symbol} ${date}`);
+      expect(await lines({})).toEqual([
+        ...days('VXX', '2019-01-29', '2019-05-02'),
+        ...days('VXX.20190129', '2019-01-28', '2019-01-29'),
+      ]);
+      expect(await lines({ symbols: ['VXX'] })).toEqual(days('VXX', '2019-01-29', '2019-05-02'));
+      expect(await lines({ to: '2019-01-29' })).toEqual([
+        ...days('VXX', '2019-01-28', '2019-01-29'),
+        ...days('VXXB', '2019-01-29'),
+      ]);
+      expect(await lines({ to: '2019-01-29', symbols: ['VXX'] })).toEqual(
+        days('VXX', '2019-01-28', '2019-01-29'),
+      );
+      expect(await failureOf(lines({ symbols: ['VXXB'] }))).toContain('unknown: VXXB;');
+      const between = lines({ to: '2019-03-01', symbols: ['VXX'] });
+      expect(await failureOf(between)).toContain('unknown on 2019-03-01: VXX;');
+    });
   });
 
   test('that has to wait too long for a statement gives up', async () => {
