@@ -20,6 +20,11 @@ create index bar_revisions_instrument
 
 alter table instrument_status add column revisions bigint not null default 0; -- of values
 alter table instrument_status add column last_revision_at timestamptz;
+update instrument_status s
+set revisions = r.count, last_revision_at = r.latest
+from (select instrument_id, timeframe, count(*) as count, max(ts_replaced) as latest
+      from bar_revisions group by instrument_id, timeframe) r
+where s.instrument_id = r.instrument_id and s.timeframe = r.timeframe;
 
 -- Splits and dividends are kept in versions: one that says something else ends the one before
 -- (`ts_withdrawn`) and begins where it ended (`ts_received`). An action that the provider no longer

@@ -52,7 +52,8 @@ async function listRevisions(context: AppContext, query: Parameters, request: Re
   }
   const day = query.asof === undefined ? lastDay : parseDate(query.asof, 'asof');
   const asked = {
-    timeframe: timeframe && parseChoice(timeframe, 'timeframe', TIMEFRAMES),
+    timeframe:
+      timeframe === undefined ? undefined : parseChoice(timeframe, 'timeframe', TIMEFRAMES),
     firstDay,
     lastDay,
     reasons: reason === 'all' ? REVISION_REASONS : [reason],

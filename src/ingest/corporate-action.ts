@@ -19,7 +19,7 @@ import {
   withIngestLock,
 } from '../store/upsert.ts';
 import type { BackfillContext } from './backfill.ts';
-import { type IngestOptions, ingestBars } from './ingest.ts';
+import { type IngestOptions, ingestBarsWithin } from './ingest.ts';
 import {
   ACTIONS_AHEAD_DAYS,
   ACTIONS_REFRESH_MS,
@@ -67,12 +67,13 @@ export async function refreshActions(
     refusal = error.message;
   }
   const full = { ...options, receivedAt: now() };
-  const changed = await withIngestLock(database.write, async (tx) => {
+  await withIngestLock(database.write, async (tx) => {
     await recordActionCoverage(tx, task, full, refusal);
-    if (refusal !== undefined) return [];
-    return storeActions(tx, { ...task, lastDay: lastExDay }, symbols, answer, full);
+    if (refusal !== undefined) return;
+    const scope = { ...task, lastDay: lastExDay };
+    const changed = await storeActions(tx, scope, symbols, answer, full);
+    await rescoreActions(tx, task.covers, changed, full);
   });
-  await rescoreActions(context, task.covers, changed, full);
   return undefined;
 }
 
@@ -179,9 +180,12 @@ async function recordActionCoverage(
   await upsertCoverage(tx, task.dataset, changes);
 }
 
-/** Scores the bars again that a new, changed or withdrawn action may explain. */
+/**
+ * Scores the bars again that a new, changed or withdrawn action may explain; in the transaction
+ * that stores it, for the next one finds it known and has nothing to score for it.
+ */
 export async function rescoreActions(
-  context: Pick<BackfillContext, 'database'>,
+  tx: Transaction,
   covers: readonly Pick<PlannedInstrument, 'instrumentId' | 'symbol' | 'listedOn'>[],
   changed: readonly ChangedAction[],
   options: IngestOptions,
@@ -198,7 +202,7 @@ export async function rescoreActions(
       listedOn,
       rescore: (days.get(instrumentId) ?? []).map(({ exDate }) => toDay(exDate)),
     }));
-  await ingestBars(context.database.write, items, options);
+  await ingestBarsWithin(tx, items, options);
 }
 
 /**

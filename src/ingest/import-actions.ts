@@ -39,16 +39,17 @@ export async function importActions(
   const { arrived, homeless } = assignActions(actions, holders);
   const rejected = [...files.flatMap((file) => file.rejected), ...homeless];
   const ingest = ingestOptions(context, options.provider);
-  const { changed, counts } = await withIngestLock(write, async (tx) => {
-    const rows = rejected.map((row) => ({ ...row, instrumentId: null }));
-    await insertRejectedRows(tx, rows, options.provider, 'actions');
-    return upsertCorporateActions(tx, ingest, arrived);
-  });
   const names = new Map(arrived.map((one) => [one.instrumentId, one.actions[0].symbol]));
   const covers = [...names].map(([instrumentId, symbol]) => ({
     ...{ instrumentId, symbol, listedOn: null },
   }));
-  await rescoreActions(context, covers, changed, ingest);
+  const counts = await withIngestLock(write, async (tx) => {
+    const rows = rejected.map((row) => ({ ...row, instrumentId: null }));
+    await insertRejectedRows(tx, rows, options.provider, 'actions');
+    const stored = await upsertCorporateActions(tx, ingest, arrived);
+    await rescoreActions(tx, covers, stored.changed, ingest);
+    return stored.counts;
+  });
   report.rows = files.reduce((sum, { rows }) => sum + rows, 0);
   report.symbols = symbols.length;
   report.added = added;

@@ -92,33 +92,41 @@ export async function ingestBars(
   items: readonly IngestItem[],
   options: IngestOptions,
 ): Promise<Map<number, IngestCount>> {
+  if (items.length === 0) return new Map();
+  return withIngestLock(write, (tx) => ingestBarsWithin(tx, items, options));
+}
+
+/** The same in a transaction that holds the ingest lock and does more than this. */
+export async function ingestBarsWithin(
+  tx: Transaction,
+  items: readonly IngestItem[],
+  options: IngestOptions,
+): Promise<Map<number, IngestCount>> {
   const prepared = items.map((item) => prepareItem(item, options));
   const counts = new Map<number, IngestCount>();
   if (prepared.length === 0) return counts;
   const ids = new Set(items.map((item) => item.instrumentId));
   if (ids.size !== items.length) throw new Error('an instrument is twice in one batch');
-  await withIngestLock(write, async (tx) => {
-    const stored = await selectContext(tx, prepared, options);
-    const causes = await selectGapCauses(tx, [...ids]);
-    const decisions = await selectDecisions(tx, '1d', [...ids]);
-    const writes: Writes = {
-      ...{ inserts: [], changes: [], flagged: [], seen: [], statuses: [], events: [] },
-    };
-    for (const one of prepared) {
-      const { instrumentId } = one.item;
-      const context = stored.get(instrumentId);
-      const known = causes.get(instrumentId) ?? NO_CAUSES;
-      const merged = scoreBars(one, context, known, options);
-      applyDecisions(merged.bars, decisions.get(instrumentId));
-      const { calendar } = options;
-      const seen = seenSplits(instrumentId, merged.bars, calendar, known, merged.from);
-      if (seen) writes.seen.push(seen);
-      const compared = compare(one, merged, context, writes);
-      announce(one.item, merged.bars, compared, writes, options);
-      counts.set(instrumentId, compared.count);
-    }
-    await store(tx, prepared, writes, options);
-  });
+  const stored = await selectContext(tx, prepared, options);
+  const causes = await selectGapCauses(tx, [...ids]);
+  const decisions = await selectDecisions(tx, '1d', [...ids]);
+  const writes: Writes = {
+    ...{ inserts: [], changes: [], flagged: [], seen: [], statuses: [], events: [] },
+  };
+  for (const one of prepared) {
+    const { instrumentId } = one.item;
+    const context = stored.get(instrumentId);
+    const known = causes.get(instrumentId) ?? NO_CAUSES;
+    const merged = scoreBars(one, context, known, options);
+    applyDecisions(merged.bars, decisions.get(instrumentId));
+    const { calendar } = options;
+    const seen = seenSplits(instrumentId, merged.bars, calendar, known, merged.from);
+    if (seen) writes.seen.push(seen);
+    const compared = compare(one, merged, context, writes);
+    announce(one.item, merged.bars, compared, writes, options);
+    counts.set(instrumentId, compared.count);
+  }
+  await store(tx, prepared, writes, options);
   return counts;
 }
 

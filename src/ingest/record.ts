@@ -1,7 +1,7 @@
 import type { RejectedRow } from '../model/bar.ts';
 import { type CoverageRange, recordAnswer } from '../model/coverage.ts';
 import { FAILURE_FLAGS, FLAG, REVIEW_SCORE, VALIDATED_SCORE } from '../model/quality.ts';
-import { type Calendar, toDate } from '../model/session.ts';
+import { type Calendar, newYorkDay, toDate } from '../model/session.ts';
 import type { StoredBars } from '../store/bar-columns.ts';
 import type { Transaction } from '../store/database.ts';
 import { EVENTS_EACH_MAX, type NewEvent } from '../store/events.ts';
@@ -130,10 +130,16 @@ export async function recordCoverage(
     .map(({ instrumentId }) => instrumentId);
 }
 
-/** What readers see of coverage: which sessions are in which state, and why. */
+/**
+ * What readers see of coverage: which sessions are in which state, and why; and which of them was
+ * asked for while it went on.
+ */
 function describeStates(ranges: readonly CoverageRange[]): string {
   return ranges
-    .map(({ start, end, state, detail }) => [start, end, state, detail].join())
+    .map(({ start, end, state, detail, askedAt }) => {
+      const isOver = newYorkDay(askedAt) >= end;
+      return [start, end, state, detail, isOver || askedAt].join();
+    })
     .join(';');
 }
 

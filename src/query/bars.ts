@@ -186,8 +186,9 @@ export class BarReader {
     // Kept when it is asked for again: most are asked for once, and the block is there anyway.
     if (cached.asked.has(key)) {
       // Half as much again for its compressed forms, which come when they are asked for.
-      cached.answers.add(key);
       this.#answers.set(key, { answer, blockKey }, answer.body.length * 1.5 + 512);
+      // Behind it: of two that asked at the same time, the second one's takes out the first one's.
+      cached.answers.add(key);
     } else if (cached.asked.size < ASKED_MAX) cached.asked.add(key);
     return answer;
   }
@@ -358,11 +359,13 @@ function makeAnswer(
       `"count":${count},"data":[`,
   );
   const left = describeExcluded(block, excluded, unfinished);
+  const said = question + adjustment + JSON.stringify(absent);
   const tail = encoder.encode(`],"excluded":${left},"absent":${JSON.stringify(absent)}}`);
   return {
     body: joinParts(head, rows, tail),
-    // Why bars are absent is not of the block: it can change while the bars stay.
-    etag: `"${block.tag}-${Bun.hash.xxHash3(question + JSON.stringify(absent)).toString(36)}"`,
+    // Why bars are absent, and which events apply to none of them, is not of the block: it can
+    // change while the bars stay.
+    etag: `"${block.tag}-${Bun.hash.xxHash3(said).toString(36)}"`,
     count,
     excluded: excluded.length + unfinished.length,
     compressed: new Map(),

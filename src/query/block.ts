@@ -199,7 +199,7 @@ const knownBars = (sql: Sql, instrumentId: number, knownAt: Date) => sql`
              ts_received, ts_final, is_final
       from bar_revisions
       where instrument_id = ${instrumentId} and timeframe = '1d' and ts_replaced > ${knownAt}
-      order by session, ts_replaced) revised) versions
+      order by session, ts_replaced, revision_id) revised) versions
   where ts_received <= ${knownAt}`;
 
 function readParts(parts: readonly Part[], symbol: string, scratch: Scratch): BarBlock {

@@ -29,10 +29,10 @@ export async function selectPriceActions(
 ): Promise<PriceAction[]> {
   const at = knownAt ?? null;
   const rows = await sql<PriceActionRow[]>`
+    with told as materialized (${toldBy(sql, instrumentId, at)})
     select a.kind, a.ex_date, a.split_from, a.split_to, a.cash_amount, a.currency, a.provider,
-           array_position(s.providers, a.provider) as provider_rank
-    from corporate_actions a
-    left join instrument_status s on s.instrument_id = a.instrument_id and s.timeframe = '1d'
+           array_position(told.providers, a.provider) as provider_rank
+    from corporate_actions a cross join told
     where a.instrument_id = ${instrumentId}
       and case when ${at}::timestamptz is null then a.ts_withdrawn is null
                else a.ts_received <= ${at}::timestamptz
@@ -41,6 +41,20 @@ export async function selectPriceActions(
   const known = rows.map((row) => ({ ...row, providerRank: row.provider_rank }));
   return ofOneProvider(known).map(toPriceAction);
 }
+
+/** Whose daily bars are held, or were at an instant, in the order in which they came; one row. */
+const toldBy = (sql: AnySql, instrumentId: number, at: Date | null) => sql`
+  select array_agg(u.provider order by u.place) as providers
+  from instrument_status s
+  cross join unnest(s.providers) with ordinality as u(provider, place)
+  where s.instrument_id = ${instrumentId} and s.timeframe = '1d'
+    and (${at}::timestamptz is null
+         or exists (select from bars_1d b
+                    where b.instrument_id = s.instrument_id and b.provider = u.provider
+                      and b.ts_received <= ${at}::timestamptz)
+         or exists (select from bar_revisions r
+                    where r.instrument_id = s.instrument_id and r.timeframe = '1d'
+                      and r.provider = u.provider and r.ts_received <= ${at}::timestamptz))`;
 
 function toPriceAction(row: PriceActionRow): PriceAction {
   const exDay = toDay(row.ex_date);
@@ -139,7 +153,8 @@ export async function selectActionVersions(
 function selectVersionRows(sql: Sql, instrumentId: number, knownAt: Date | undefined) {
   const at = knownAt ?? null;
   return sql<VersionRow[]>`
-    with known as (
+    with told as materialized (${toldBy(sql, instrumentId, at)}),
+    known as (
       select a.*,
              case when ${at}::timestamptz is null or ts_withdrawn <= ${at}::timestamptz
                   then ts_withdrawn end as withdrawn,
@@ -151,13 +166,12 @@ function selectVersionRows(sql: Sql, instrumentId: number, knownAt: Date | undef
     select a.provider_action_id as id, a.kind, a.subtype, a.ex_date, a.split_from, a.split_to,
            a.cash_amount, a.currency, a.declared_date, a.record_date, a.pay_date, a.frequency,
            a.provider, a.ts_received, a.withdrawn as ts_withdrawn, a.missing as ts_missing,
-           array_position(s.providers, a.provider) as provider_rank,
+           array_position(told.providers, a.provider) as provider_rank,
            exists (select from known l
                    where (l.kind, l.provider, l.provider_action_id)
                        = (a.kind, a.provider, a.provider_action_id)
                      and l.version_id > a.version_id) as is_replaced
-    from known a
-    left join instrument_status s on s.instrument_id = a.instrument_id and s.timeframe = '1d'
+    from known a cross join told
     order by a.ex_date, a.kind, a.provider_action_id collate "C", a.version_id`;
 }
 

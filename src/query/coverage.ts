@@ -314,19 +314,21 @@ export interface AbsenceRange {
   latestDay: number;
   /** '1d' when missing. */
   dataset?: string;
+  /** Only what was last asked for by then counts, epoch ms. */
+  knownAtMs?: number;
 }
 
 /** Says why an instrument has no bar in [startDay, endDay]: the reason of most of its sessions. */
 export async function selectAbsence(
   sql: AnySql,
   calendar: Calendar,
-  { instrumentId, startDay, endDay, latestDay, dataset }: AbsenceRange,
+  { instrumentId, startDay, endDay, latestDay, dataset, knownAtMs }: AbsenceRange,
 ): Promise<Absence> {
-  const { slices, listedOn, delistedOn } = await selectInstrumentCoverage(
-    sql,
-    instrumentId,
-    dataset,
+  const coverage = await selectInstrumentCoverage(sql, instrumentId, dataset);
+  const slices = coverage.slices.filter(
+    ({ askedAt }) => knownAtMs === undefined || askedAt <= knownAtMs,
   );
+  const { listedOn, delistedOn } = coverage;
   const asked = { firstDay: startDay, lastDay: endDay, latestDay, listedOn, delistedOn };
   return mainAbsence(classifySessions(calendar, slices, [], asked));
 }

@@ -1,10 +1,10 @@
 import { makeBars } from '../model/bar.ts';
-import { VALIDATED_SCORE } from '../model/quality.ts';
+import { FLAG, VALIDATED_SCORE } from '../model/quality.ts';
 import { rollUpDay } from '../model/rollup.ts';
-import { type Calendar, toDay } from '../model/session.ts';
+import { type Calendar, toDate, toDay } from '../model/session.ts';
 import type { Sql } from '../store/database.ts';
 import type { DeriveBars } from './block.ts';
-import { dropBelow, type IntradayReader } from './intraday.ts';
+import { dropBelow, type IntradayReader, sliceDays } from './intraday.ts';
 
 /**
  * Makes daily bars of minutes for sessions that have closed, have minutes and have no bar of their
@@ -61,13 +61,25 @@ async function deriveDays(
   const isFinal = new Int32Array(days.length);
   const providers = new Set<string>();
   let size = 0;
-  for (const day of days) {
-    const found = await intraday.minutes(instrumentId, day, day, knownAtMs);
+  let month: Awaited<ReturnType<IntradayReader['minutes']>> | undefined;
+  let name = '';
+  const asked =
+    days.length === 0
+      ? new Map<number, number>()
+      : await intraday.askedWithin(instrumentId, '1m', days[0], days[days.length - 1], knownAtMs);
+  for (const [i, day] of days.entries()) {
+    // A month at once, as they are read: of an instant in the past none is kept.
+    if (month === undefined || toDate(day).slice(0, 7) !== name) {
+      name = toDate(day).slice(0, 7);
+      let last = i;
+      while (last + 1 < days.length && toDate(days[last + 1]).startsWith(name)) last++;
+      month = await intraday.minutes(instrumentId, day, days[last], knownAtMs);
+    }
     // A minute that waits for review must not make a day's high or low.
-    const minutes = dropBelow(found.parts[0], VALIDATED_SCORE);
+    const minutes = dropBelow(sliceDays(month.parts[0], day, day), VALIDATED_SCORE);
     const daily = rollUpDay(minutes, calendar, day);
     if (!daily) continue;
-    for (const provider of found.providers) providers.add(provider);
+    for (const provider of month.providers) providers.add(provider);
     bars.session[size] = day;
     bars.open[size] = daily.open;
     bars.high[size] = daily.high;
@@ -78,6 +90,9 @@ async function deriveDays(
     bars.tradeCount[size] = daily.tradeCount;
     score[size] = minutes.score.reduce((least, value) => Math.min(least, value), 1);
     flags[size] = minutes.flags.reduce((all, value) => all | value, 0);
+    // What came after its minutes were asked for is not in it.
+    if ((asked.get(day) ?? Number.POSITIVE_INFINITY) < calendar.closeMs(day))
+      flags[size] |= FLAG.unfinished;
     isFinal[size] = minutes.isFinal.every((value) => value === 1) ? 1 : 0;
     size++;
   }

@@ -68,6 +68,15 @@ interface Month {
   providers: string[];
 }
 
+interface AskedRow {
+  /** 'YYYY-MM-DD' */
+  day: string;
+  asked_at: Date;
+}
+
+/** How long ago a session may have been that was not asked for again since: a long weekend. */
+const LATE_DAYS = 5;
+
 /** Part of the cache for whole answers; the rest is for columns. */
 const ANSWER_SHARE = 0.5;
 const ASKED_MAX = 1_000;
@@ -124,18 +133,20 @@ export class IntradayReader {
 
   /**
    * The answer to a query.
-   * @param steps by which the bars of each session are multiplied.
+   * @param steps by which the bars of each session are multiplied; a function is called here, so
+   *   that a change that is told meanwhile is not missed.
    * @throws UnanswerableError when the bars held cannot make the timeframe, or there are too many.
    */
   async select(
     symbol: ResolvedSymbol,
     query: IntradayQuery,
-    steps: AdjustmentSteps = NO_STEPS,
+    steps: AdjustmentSteps | (() => Promise<AdjustmentSteps>) = NO_STEPS,
   ): Promise<BarsAnswer> {
     const known = this.recall(symbol, query);
     if (known) return known;
     const generation = this.#generation;
-    const answer = await this.#make(symbol, query, steps);
+    const factors = typeof steps === 'function' ? await steps() : steps;
+    const answer = await this.#make(symbol, query, factors);
     if (!this.isTrusted || generation !== this.#generation || !isLasting(query)) return answer;
     const key = describeQuery(symbol, query);
     // Kept when it is asked for again, as whole histories are: most are asked for once.
@@ -177,8 +188,10 @@ export class IntradayReader {
     const firstDay = Math.max(newYorkDay(query.startMs), this.calendar.firstDay);
     const lastDay = Math.min(newYorkDay(query.endMs - 1), this.calendar.lastDay);
     const source = await this.#chooseSource(symbol, query, firstDay, lastDay);
-    const finishedMs = await this.#finishedUntil(instrumentId, source, query);
-    const encoder = new AnswerEncoder(symbol.symbol, query, source, steps, finishedMs);
+    const asked = query.view.includePartial
+      ? new Map<number, number>()
+      : await this.askedWithin(instrumentId, source, firstDay, lastDay, knownAtMs);
+    const encoder = new AnswerEncoder(symbol.symbol, query, source, steps, asked);
     for (const month of monthsOf(firstDay, lastDay)) {
       const found = await this.#month(instrumentId, source, month, knownAtMs);
       const bars = sliceDays(found.bars, firstDay, lastDay);
@@ -196,38 +209,72 @@ export class IntradayReader {
   }
 
   /**
-   * Until when bars are finished, epoch ms: now, or when the session of that day was last asked
-   * for, for what came after it is still to come.
+   * The days (of those from `firstDay` to `lastDay`) that were asked for while they went on and not
+   * since, with when, epoch ms: what came of them later is not held. Of an instant in the past it
+   * is when the last bar of such a day had come, which no later load changes; there the last days
+   * are looked at, for earlier ones have been asked for again.
    */
-  async #finishedUntil(
+  async askedWithin(
     instrumentId: number,
     source: StoredIntraday,
-    { view, endMs }: IntradayQuery,
-  ): Promise<number> {
-    const { nowMs } = view;
-    const today = newYorkDay(nowMs);
-    if (view.includePartial || endMs <= newYorkInstant(today, 0)) return nowMs;
-    const [live] = await this.sql<{ asked_at: Date }[]>`
-      select asked_at from coverage
-      where instrument_id = ${instrumentId} and dataset = ${source} and state = 'complete'
-        and start_session <= ${toDate(today)} and end_session > ${toDate(today)}`;
-    if (!live || newYorkDay(live.asked_at.getTime()) !== today) return nowMs;
-    return Math.min(nowMs, live.asked_at.getTime());
+    firstDay: number,
+    lastDay: number,
+    knownAtMs?: number,
+  ): Promise<Map<number, number>> {
+    const rows =
+      knownAtMs === undefined
+        ? await this.sql<AskedRow[]>`
+            select (asked_at at time zone 'America/New_York')::date as day, asked_at
+            from coverage
+            where instrument_id = ${instrumentId} and dataset = ${source} and state = 'complete'
+              and start_session <= ${toDate(lastDay)} and end_session > ${toDate(firstDay)}
+              and (asked_at at time zone 'America/New_York')::date >= start_session
+              and (asked_at at time zone 'America/New_York')::date < end_session`
+        : await this.#receivedWithin(instrumentId, source, firstDay, lastDay, knownAtMs);
+    const found = new Map<number, number>();
+    for (const { day, asked_at } of rows) {
+      const ms = asked_at.getTime();
+      if (newYorkDay(ms) === toDay(day)) found.set(toDay(day), ms);
+    }
+    return found;
+  }
+
+  async #receivedWithin(
+    instrumentId: number,
+    source: StoredIntraday,
+    firstDay: number,
+    lastDay: number,
+    knownAtMs: number,
+  ): Promise<AskedRow[]> {
+    const knownDay = newYorkDay(knownAtMs);
+    const from = Math.max(firstDay, knownDay - LATE_DAYS);
+    const to = Math.min(lastDay, knownDay);
+    if (to < from) return [];
+    const first = new Date(newYorkInstant(from, 0));
+    const end = new Date(newYorkInstant(to + 1, 0));
+    const range = { instrumentId, source, first, end };
+    return this.sql<AskedRow[]>`
+      select session as day, max(ts_received) as asked_at
+      from ${knownBars(this.sql, range, new Date(knownAtMs))} known group by session`;
   }
 
   /** Minutes where there are any in the range, for they make everything; else hours. */
   async #chooseSource(
     { instrumentId }: ResolvedSymbol,
-    { minutes, anchor, timeframe, sessions, closingAuction }: IntradayQuery,
+    { minutes, anchor, timeframe, sessions, closingAuction, view }: IntradayQuery,
     firstDay: number,
     lastDay: number,
   ): Promise<StoredIntraday> {
     const range = [newYorkInstant(firstDay, 0), newYorkInstant(lastDay + 1, 0)];
     const [first, end] = range.map((ms) => new Date(ms));
+    const stored = (source: StoredIntraday) =>
+      view.knownAtMs === undefined
+        ? this.sql(INTRADAY_TABLES[source])
+        : knownBars(this.sql, { instrumentId, source, first, end }, new Date(view.knownAtMs));
     const [held] = await this.sql<{ minutes: boolean; hours: boolean }[]>`
-      select exists (select from bars_1m where instrument_id = ${instrumentId}
+      select exists (select from ${stored('1m')} b where instrument_id = ${instrumentId}
                      and ts >= ${first} and ts < ${end}) as minutes,
-             exists (select from bars_1h where instrument_id = ${instrumentId}
+             exists (select from ${stored('1h')} b where instrument_id = ${instrumentId}
                      and ts >= ${first} and ts < ${end}) as hours`;
     if (held.minutes || !held.hours) return '1m';
     const only = 'only hourly bars are held of this range';
@@ -348,7 +395,7 @@ const knownBars = (
         and session between (${first} at time zone 'America/New_York')::date - 1
                         and (${end} at time zone 'America/New_York')::date + 1
         and ts_replaced > ${knownAt}
-      order by ts, ts_replaced)
+      order by ts, ts_replaced, revision_id)
     select b.instrument_id, b.ts, b.session, b.part,
            coalesce(r.open, b.open) as open, coalesce(r.high, b.high) as high,
            coalesce(r.low, b.low) as low, coalesce(r.close, b.close) as close,
@@ -360,14 +407,15 @@ const knownBars = (
            case when r.ts is null
                 then b.is_final and coalesce(b.ts_final, b.ts_received) <= ${knownAt}
                 else r.is_final and coalesce(r.ts_final, r.ts_received) <= ${knownAt}
-           end as is_final
+           end as is_final,
+           coalesce(r.ts_received, b.ts_received) as ts_received
     from ${table} b left join revised r on r.ts = b.ts
     where b.instrument_id = ${instrumentId} and b.ts >= ${first} and b.ts < ${end}
       and coalesce(r.ts_received, b.ts_received) <= ${knownAt})`;
 };
 
 /** Rows of the days, both inclusive, in the same memory. */
-function sliceDays(
+export function sliceDays(
   bars: StoredIntradayBars,
   firstDay: number,
   lastDay: number,
@@ -424,7 +472,8 @@ class AnswerEncoder {
     readonly query: IntradayQuery,
     readonly source: StoredIntraday,
     readonly steps: AdjustmentSteps,
-    readonly finishedMs: number,
+    /** Days whose bars are finished only up to an instant. */
+    readonly askedWithin: ReadonlyMap<number, number>,
   ) {
     this.#quotedSymbol = JSON.stringify(symbol);
     this.#anchor = query.anchor ?? (source === '1m' ? 'session' : 'clock');
@@ -474,8 +523,9 @@ class AnswerEncoder {
   }
 
   /** Whether more may come of a bar: its time is not over, or it was not when a part of it came. */
-  #isUnfinished({ endMs, rows, order }: IntradayRollUp, i: number, kept: StoredIntradayBars) {
-    if (endMs[i] > this.finishedMs) return true;
+  #isUnfinished({ bars, endMs, rows, order }: IntradayRollUp, i: number, kept: StoredIntradayBars) {
+    const asked = this.askedWithin.get(bars.session[i]) ?? Number.POSITIVE_INFINITY;
+    if (endMs[i] > Math.min(asked, this.query.view.nowMs)) return true;
     for (let at = rows[i]; at < rows[i + 1]; at++) {
       if ((kept.flags[order[at]] & FLAG.unfinished) !== 0) return true;
     }

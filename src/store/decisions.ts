@@ -102,7 +102,10 @@ function checkRequest({ findingIds, decision, note }: DecisionRequest): void {
     if (decision !== 'annotate') return;
     throw new InputError('a note is missing: to annotate is to give one', 'note');
   }
-  if (note.trim() === '' || note.length > NOTE_LENGTH_MAX || note.includes('\0')) {
+  if (note.includes('\0') || !note.isWellFormed()) {
+    throw new InputError('the note holds what is no text: NUL, or a half of a character', 'note');
+  }
+  if (note.trim() === '' || note.length > NOTE_LENGTH_MAX) {
     throw new InputError(
       `the note must be text, at most ${NOTE_LENGTH_MAX} characters; ` +
         `it has ${note.trim() === '' ? 'none' : note.length}`,

@@ -292,17 +292,28 @@ export async function upsertDescriptions(
 ): Promise<void> {
   if (descriptions.length === 0) return;
   await sql`
-    update instruments i
-    set name = coalesce(d.name, i.name), exchange = coalesce(d.exchange, i.exchange),
-        asset_type = coalesce(d.type, i.asset_type), listed_on = coalesce(d.listed, i.listed_on),
-        delisted_on = coalesce(d.delisted, i.delisted_on), described_at = now()
-    from unnest(${descriptions.map((d) => d.instrumentId)}::int[],
-      ${descriptions.map((d) => d.name)}::text[], ${descriptions.map((d) => d.exchange)}::text[],
-      ${descriptions.map((d) => d.assetType)}::text[],
-      ${descriptions.map((d) => d.listedOn)}::date[],
-      ${descriptions.map((d) => d.delistedOn)}::date[])
-      as d(id, name, exchange, type, listed, delisted)
-    where i.instrument_id = d.id`;
+    with before as (
+      select instrument_id, listed_on, delisted_on from instruments
+      where instrument_id = any(${descriptions.map((d) => d.instrumentId)}::int[])),
+    updated as (
+      update instruments i
+      set name = coalesce(d.name, i.name), exchange = coalesce(d.exchange, i.exchange),
+          asset_type = coalesce(d.type, i.asset_type), listed_on = coalesce(d.listed, i.listed_on),
+          delisted_on = coalesce(d.delisted, i.delisted_on), described_at = now()
+      from unnest(${descriptions.map((d) => d.instrumentId)}::int[],
+        ${descriptions.map((d) => d.name)}::text[], ${descriptions.map((d) => d.exchange)}::text[],
+        ${descriptions.map((d) => d.assetType)}::text[],
+        ${descriptions.map((d) => d.listedOn)}::date[],
+        ${descriptions.map((d) => d.delistedOn)}::date[])
+        as d(id, name, exchange, type, listed, delisted)
+      where i.instrument_id = d.id
+      returning i.instrument_id, i.listed_on, i.delisted_on),
+    news as (
+      select string_agg(u.instrument_id::text, ' ') as ids from updated u
+      join before b using (instrument_id)
+      where (u.listed_on, u.delisted_on) is distinct from (b.listed_on, b.delisted_on))
+    select pg_notify('marketd', 'bars ' || case when length(ids) < 7900 then ids else '*' end)
+    from news where ids is not null`;
 }
 
 /** True when the warehouse knows any instrument at all. */

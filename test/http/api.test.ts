@@ -394,6 +394,13 @@ describeEditions('the JSON API', (database) => {
       });
     }
 
+    test('as it was known before anybody asked says that nobody had', async () => {
+      const then = 'start=2023-01-03&end=2023-01-31&known_at=2023-12-10';
+      const answer = await historical('AAPL', then);
+      expect(answer).toMatchObject({ count: 0, reason: 'unfetched' });
+      expect(answer.message).toMatch(/never asked for/);
+    });
+
     test('has no reason when there is something', async () => {
       const text = await (await server.get(bars('AAPL', WEEK))).text();
       expect(text).not.toContain('"reason"');

@@ -499,7 +499,8 @@ describeEditions('findings over HTTP', (database) => {
       ['an empty note', { decision: 'annotate', note: '  ' }, 422, 'note', 'it has none'],
       ['no note', { decision: 'annotate' }, 422, 'note', 'to annotate is to give one'],
       ['a long note', { decision: 'accept', note: 'x'.repeat(1001) }, 422, 'note', '1000'],
-      ['a NUL', { decision: 'accept', note: 'a\0b' }, 422, 'note', 'text'],
+      ['a NUL', { decision: 'accept', note: 'a\0b' }, 422, 'note', 'no text'],
+      ['half a character', { decision: 'accept', note: 'a\ud800' }, 422, 'note', 'no text'],
       ['too much', { decision: 'accept', note: 'x'.repeat(70_000) }, 413],
     ];
     for (const [what, body, status, field, says = ''] of bodies) {

@@ -201,6 +201,7 @@ describeEditions('GET /api/v1/revisions', (database) => {
     ['?start=2024-02-02&end=2024-02-01', 422, 'invalid_parameter', 'end'],
     ['?symbol=AAPL&asof=2024', 422, 'invalid_parameter', 'asof'],
     ['?limit=0', 422, 'invalid_parameter', 'limit'],
+    ['?timeframe=', 422, 'invalid_parameter', 'timeframe'],
     ['?limit=1001', 422, 'invalid_parameter', 'limit'],
     ['?limit=1&limit=2', 422, 'invalid_parameter', 'limit'],
     ['?cursor=zzz', 422, 'invalid_parameter', 'cursor'],

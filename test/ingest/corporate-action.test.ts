@@ -10,6 +10,7 @@ import {
   openWorld,
   type World,
 } from '../fixtures/backfill-world.ts';
+import { failureOf } from '../fixtures/warehouse.ts';
 import { misbehave, type VendorDividend, type VendorSplit } from '../vendor-server.ts';
 
 const FIRST = '2023-12-01';
@@ -116,6 +117,29 @@ describe.each(EDITIONS)('corporate actions (%s)', (edition) => {
     await world.backfill(['AAA']);
     expect(await versions(world)).toEqual(['AAA 2023-12-20 2 withdrawn']);
     expect(await flags()).toBe(FLAG.gap | FLAG.gapUnexplained);
+  });
+
+  test('are stored with the scores of the bars that they explain, or not at all', async () => {
+    const halved = dailyBars(FIRST, '2024-04-30').map((bar) =>
+      bar.session < '2023-12-20' ? bar : { ...bar, open: 50, high: 51, low: 49, close: 50 },
+    );
+    const all = new Map([['AAA', halved]]);
+    await using world = await openWorld(edition, { ...base, bars: all });
+    const flags = async () =>
+      (await world.sql`select flags from bars_1d where session = '2023-12-20'`)[0].flags;
+    await world.backfill(['AAA']);
+    expect(await flags()).toBe(FLAG.gap | FLAG.gapUnexplained);
+    await world.replaceVendor({ bars: all, splits: [splitOf('2023-12-20')] });
+    world.setNow('2024-03-08T23:00:00Z');
+    await world.sql.unsafe(`
+      alter table findings add constraint no_end check (ts_resolved is null) not valid`);
+    expect(await failureOf(world.backfill(['AAA']))).toContain('no_end');
+    expect(await versions(world)).toEqual([]);
+    await world.sql.unsafe('alter table findings drop constraint no_end');
+    world.setNow('2024-03-09T23:00:00Z');
+    await world.backfill(['AAA']);
+    expect(await versions(world)).toEqual(['AAA 2023-12-20 2']);
+    expect(await flags()).toBe(FLAG.gap | FLAG.gapSplit);
   });
 
   test('are not withdrawn by an answer with a row that cannot be read', async () => {

@@ -6,6 +6,7 @@ import { BarReader, type BarsAnswer, type BarsQuery } from '../../src/query/bars
 import { type ResolvedSymbol, SymbolDirectory } from '../../src/query/symbols.ts';
 import { makeView } from '../../src/query/view.ts';
 import type { Sql } from '../../src/store/database.ts';
+import { upsertDescriptions } from '../../src/store/symbols.ts';
 import { describeEditions } from '../database.ts';
 import {
   type Bar,
@@ -16,7 +17,7 @@ import {
   seededRandom,
 } from '../fixtures/bars.ts';
 import { ChangeLog } from '../fixtures/change-log.ts';
-import { addInstrument, ingest, RECEIVED } from '../fixtures/warehouse.ts';
+import { addInstrument, addSplit, ingest, RECEIVED } from '../fixtures/warehouse.ts';
 
 const MEGABYTE = 1_048_576;
 /** What is asked for without saying how, at the instant when test bars come. */
@@ -499,6 +500,19 @@ describeEditions('bars', (database) => {
       expect(await tag()).not.toBe(first);
     });
 
+    test('changes with an event that adjusts none of the bars', async () => {
+      const symbol = await load([flatBar('2024-01-10')]);
+      const view = makeView(calendar, RECEIVED, 0, { adjustment: 'split' });
+      const select = () => makeReader().select(symbol, query('2024-01-01', '2024-01-31', { view }));
+      const first = await select();
+      const split = { exDate: '2024-01-10', splitFrom: 1, splitTo: 2 };
+      await addSplit(sql(), symbol.instrumentId, split);
+      const last = await select();
+      expect(read(last).data).toEqual(read(first).data);
+      expect(last.body).not.toEqual(first.body);
+      expect(last.etag).not.toBe(first.etag);
+    });
+
     test('changes when only the provider has', async () => {
       const bar = flatBar('2024-01-10');
       const symbol = await load([bar]);
@@ -539,6 +553,16 @@ describeEditions('bars', (database) => {
       expect([tags.size, reader.stats().misses]).toEqual([1, 1]);
     });
 
+    test('forgets an answer that two asked for at the same time', async () => {
+      const symbol = await load([flatBar('2024-01-10')]);
+      const reader = makeReader();
+      await reader.select(symbol, all);
+      await Promise.all([reader.select(symbol, all), reader.select(symbol, all)]);
+      expect(reader.recall(symbol, all)).toBeDefined();
+      reader.drop([symbol.instrumentId]);
+      expect(reader.recall(symbol, all)).toBeUndefined();
+    });
+
     test('is dropped in every process when one has written', async () => {
       const symbol = await load([flatBar('2024-01-10')]);
       const other = await load([flatBar('2024-01-10')]);
@@ -565,6 +589,25 @@ describeEditions('bars', (database) => {
       expect(await closes(other)).toEqual([[1000], [1000]]);
       expect(readers.map((reader) => reader.stats().misses)).toEqual(misses);
       await Promise.all(logs.map((log) => log.close()));
+    });
+
+    test('is dropped when it becomes known since when a symbol is listed', async () => {
+      const symbol = await load([flatBar('2024-01-10')]);
+      const { instrumentId } = symbol;
+      const reader = makeReader();
+      const log = new ChangeLog(database().url, (told) => {
+        if (told.kind === 'bars') reader.drop(told.instrumentIds);
+      });
+      await log.nextOf('trust');
+      const week = query('2024-01-08', '2024-01-10');
+      const why = async () =>
+        read(await reader.select(symbol, week)).absent.ranges.map(({ state }) => state);
+      for (let i = 0; i < 3; i++) expect(await why()).toEqual(['unfetched']);
+      const rest = { name: null, exchange: null, assetType: null, delistedOn: null };
+      await upsertDescriptions(sql(), [{ instrumentId, ...rest, listedOn: '2024-01-10' }]);
+      expect(await log.nextOf('bars')).toEqual({ kind: 'bars', instrumentIds: [instrumentId] });
+      expect(await why()).toEqual(['before_listing']);
+      await log.close();
     });
 
     test('keeps nothing that was read before a change was told', async () => {

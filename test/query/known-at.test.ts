@@ -241,6 +241,22 @@ describeEditions('what was known', (database) => {
       expect(await volumes(at(9))).toEqual([300]);
     });
 
+    test('is what came first of what was replaced in one instant', async () => {
+      const symbol = await resolve(sql(), `TIE${database().edition.length}`);
+      for (const [i, volume] of [100, 200, 300].entries()) {
+        const at = RECEIVED + Math.min(i, 1) * HOUR;
+        await store(sql(), [{ symbol, bars: [flatBar('2024-01-10', { volume })] }], at);
+      }
+      // Rows do not lie in the order in which they came for ever.
+      await sql()`
+        with gone as (
+          delete from bar_revisions
+          where instrument_id = ${symbol.instrumentId} and volume = 100 returning *)
+        insert into bar_revisions overriding system value select * from gone`;
+      const known = await read(sql(), symbol, RECEIVED + 2 * HOUR, { knownAtMs: RECEIVED });
+      expect(known.data.map(({ volume }) => volume)).toEqual([100]);
+    });
+
     test('a bar is final only once it was', async () => {
       const symbol = await resolve(sql(), `FINAL${database().edition.length}`);
       const bar = flatBar('2024-01-10');
@@ -265,6 +281,38 @@ describeEditions('what was known', (database) => {
       };
       expect(await known(RECEIVED - 1)).toEqual({ count: 1, flags: [], excluded: 1 });
       expect(await known(RECEIVED)).toEqual({ count: 2, flags: ['gap', 'gap_split'], excluded: 0 });
+    });
+
+    test('is adjusted by whom it was, though another one’s bars have come', async () => {
+      const symbol = await resolve(sql(), `WHOSE${database().edition.length}`);
+      const { instrumentId } = symbol;
+      const [first, second] = sessionsFrom('2024-01-10', 2);
+      const tell = (session: string, provider: string, receivedAt: number) =>
+        ingestBars(
+          sql(),
+          [makeItem(instrumentId, [flatBar(session)])],
+          ingestOptions({ provider, receivedAt }),
+        );
+      await tell(first, 'file', RECEIVED);
+      for (const [provider, splitTo] of [
+        ['alpha', 2],
+        ['zeta', 4],
+      ] as const) {
+        const action = { kind: 'split' as const, providerActionId: 'a', symbol: 'X' };
+        const actions = [{ ...action, exDate: second, splitFrom: 1, splitTo }];
+        await withIngestLock(sql(), (tx) =>
+          upsertCorporateActions(tx, { provider, receivedAt: RECEIVED }, [
+            { instrumentId, kind: 'split', actions },
+          ]),
+        );
+      }
+      const close = async (request: ViewRequest) =>
+        (await read(sql(), symbol, RECEIVED + HOUR, { adjustment: 'split', ...request })).data[0]
+          .close;
+      expect(await close({})).toBe(50);
+      await tell(second, 'zeta', RECEIVED + HOUR);
+      expect(await close({})).toBe(25);
+      expect(await close({ knownAtMs: RECEIVED })).toBe(50);
     });
 
     test('has the providers that had told by then', async () => {

@@ -2,6 +2,9 @@ import { afterAll, describe, expect, test } from 'bun:test';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { QUALITY_RULES } from '../../src/model/quality.ts';
+import { BarReader } from '../../src/query/bars.ts';
+import { decodeBars } from '../../src/query/block.ts';
+import { makeView } from '../../src/query/view.ts';
 import { openPool, type Sql } from '../../src/store/database.ts';
 import {
   checkSchema,
@@ -12,7 +15,7 @@ import {
   selectEdition,
 } from '../../src/store/migrate.ts';
 import { EDITIONS, emptyDatabase, type TestDatabase } from '../database.ts';
-import { eventfulBars } from '../fixtures/bars.ts';
+import { calendar, eventfulBars } from '../fixtures/bars.ts';
 import {
   addInstrument,
   countBars,
@@ -30,6 +33,35 @@ function nextMigration(text: string, name = 'next'): Migration {
   const version = NEWEST + 1;
   return { version, name: `${String(version).padStart(4, '0')}_${name}.sql`, text };
 }
+
+/** A warehouse as the version before findings and revisions of scores left it. */
+const VERSION_3 = `
+  insert into instruments (is_tracked) values (true);
+  insert into symbol_ranges (instrument_id, symbol) values (1, 'OLD');
+  insert into bars_1d (instrument_id, session, flags, open, high, low, close, volume, score,
+    ts_received, is_final, provider)
+  values (1, '2024-01-31', 0, 100, 100, 100, 100, 10, 1, '2024-02-04Z', true, 'vendor'),
+         (1, '2024-02-01', 192, 25, 25, 25, 25, 10, 0.7, '2024-02-02Z', true, 'vendor');
+  insert into bar_revisions (instrument_id, timeframe, session, ts, flags, open, high, low, close,
+    volume, score, is_final, provider, ts_received, ts_replaced)
+  values (1, '1d', '2024-01-31', null, 0, 98, 98, 98, 98, 10, 1, false, 'vendor', '2024-02-01Z',
+          '2024-02-02Z'),
+         (1, '1d', '2024-01-31', null, 0, 99, 99, 99, 99, 10, 1, false, 'vendor', '2024-02-02Z',
+          '2024-02-04Z'),
+         (1, '1m', '2024-01-31', '2024-01-31T15:00Z', 0, 99, 99, 99, 99, 10, 1, false, 'vendor',
+          '2024-02-01Z', '2024-02-02Z');
+  insert into bars_1m (instrument_id, ts, session, part, flags, open, high, low, close, volume,
+    score, ts_received, is_final, provider)
+  values (1, '2024-01-31T15:00Z', '2024-01-31', 1, 2048, 99, 99, 99, 99, 10, 0.9, '2024-02-02Z',
+          true, 'vendor');
+  insert into instrument_status (instrument_id, timeframe, records, providers)
+  values (1, '1d', 2, '{vendor}'), (1, '1m', 1, '{vendor}');
+  insert into corporate_actions (instrument_id, kind, ex_date, provider, provider_action_id,
+    split_from, split_to, ts_received)
+  values (1, 'split', '2024-02-01', 'vendor', 'a', 1, 2, '2024-02-01Z');
+  insert into coverage (instrument_id, dataset, start_session, end_session, state, is_settled,
+    provider, asked_at)
+  values (1, 'splits', '2024-01-31', '2024-02-02', 'complete', true, 'vendor', '2024-02-01Z')`;
 
 /** Everything that a migration could have touched, down to the versions of rows. */
 const schemaState = (sql: Sql) =>
@@ -112,6 +144,40 @@ for (const edition of EDITIONS) {
       const before = await schemaState(sql);
       expect(await migrate(sql)).toEqual({ edition, applied: [], version: NEWEST });
       expect(await schemaState(sql)).toEqual(before);
+    });
+
+    test('takes along what version 3 holds, and counts what it could not', async () => {
+      const { sql } = await makeEmpty();
+      await migrate(sql, MIGRATIONS.slice(0, 3));
+      await sql.unsafe(VERSION_3);
+      await migrate(sql);
+      const symbol = { instrumentId: 1, symbol: 'OLD', name: null, listedOn: null, middle: null };
+      const closes = async (knownAt: string) => {
+        const view = makeView(calendar, Date.parse('2024-03-04T00:00:00Z'), 0, {
+          adjustment: 'split',
+          knownAtMs: Date.parse(knownAt),
+        });
+        const block = await new BarReader(sql, calendar, 0).block(symbol, view);
+        const { bars } = decodeBars(block, [...block.session.keys()]);
+        return [...bars.close];
+      };
+      expect(await closes('2024-02-03T00:00:00Z')).toEqual([49.5, 25]);
+      expect(await closes('2024-02-04T00:00:00Z')).toEqual([50, 25]);
+      const status = await sql`
+        select timeframe, revisions, last_revision_at from instrument_status
+        order by timeframe collate "C"`;
+      expect([...status]).toEqual([
+        { timeframe: '1d', revisions: 2, last_revision_at: new Date('2024-02-04T00:00:00Z') },
+        { timeframe: '1m', revisions: 1, last_revision_at: new Date('2024-02-02T00:00:00Z') },
+      ]);
+      const findings = await sql`
+        select timeframe, session, kind, state from findings order by timeframe collate "C"`;
+      expect([...findings]).toEqual([
+        { timeframe: '1d', session: '2024-02-01', kind: 'gap_unexplained', state: 'open' },
+        { timeframe: '1m', session: '2024-01-31', kind: 'volume_spike', state: 'open' },
+      ]);
+      const [counted] = await sql`select sum(count)::int as count from finding_counts`;
+      expect(counted.count).toBe(2);
     });
 
     test('can be started twenty times at once', async () => {
