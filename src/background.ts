@@ -15,7 +15,7 @@ import { makeYahoo, type Yahoo } from './providers/yahoo.ts';
 import { selectPriceActions } from './query/corporate-actions.ts';
 import type { Database } from './store/database.ts';
 import { startEventPruning } from './store/events.ts';
-import { selectLastScheduled } from './store/jobs.ts';
+import { selectFirstStarted, selectLastScheduled } from './store/jobs.ts';
 import type { Log } from './telemetry.ts';
 
 /** What runs beside the server, in the one process that leads. */
@@ -176,7 +176,10 @@ function startReconciling(
   const source = makeYahooSource(yahoo);
   return startWeekly({
     ...{ name: RECONCILE_JOB, ...RECONCILE_AT, clock, isLeader, log },
-    lastScheduled: () => selectLastScheduled(database.read, RECONCILE_JOB),
+    // Where something ran before, the first one is missed too: who is never up then has it as well.
+    lastScheduled: async () =>
+      (await selectLastScheduled(database.read, RECONCILE_JOB)) ??
+      (await selectFirstStarted(database.read)),
     run: (signal, { scheduledFor, origin }) => {
       // The week's number: whoever repeats the run draws the same sample.
       const seed = Math.floor(scheduledFor.getTime() / 604_800_000);

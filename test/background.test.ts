@@ -95,6 +95,30 @@ describeEditions('jobs in the background', (database) => {
     }
   });
 
+  test('who is never up on Sundays has them compared when it is', async () => {
+    await using world = await openWorld(database().edition, {
+      ...{ now: '2025-10-28T12:00:00Z', firstSession: '2025-10-20' },
+    });
+    const { sql } = world;
+    await sql`
+      insert into job_runs (job, origin, state, worker, started_at)
+      values ('backfill', 'start', 'succeeded', 'here:1', '2025-10-20T12:00:00Z')`;
+    const { clock, options } = await start(world, '2025-10-28T12:00:00Z', { RECONCILE: 'yahoo' });
+    const background = await startBackground(options);
+    try {
+      const run = await until(async () => {
+        clock.advance(60_000);
+        const [row] = await sql`
+          select origin, scheduled_for from job_runs
+          where job = 'reconcile' and state <> 'running'`;
+        return row;
+      });
+      expect(run).toEqual({ origin: 'catch-up', scheduled_for: new Date('2025-10-26T06:00:00Z') });
+    } finally {
+      await background.stop();
+    }
+  });
+
   test('minutes are collected while the market is open', async () => {
     await using world = await openWorld(database().edition, {
       ...{ now: '2024-05-17T14:00:30Z', firstSession: '2024-05-17' },

@@ -5,8 +5,9 @@ import { Badge, type Condition, capital, count, symbolPath } from './elements.ts
 import { type AssetPaths, Layout, Session, Time } from './layout.tsx';
 
 export interface ReconciliationView {
-  /** The latest result of each symbol, the worst first. */
+  /** The latest result of each symbol, the worst first; of `total` as many as are shown. */
   latest: StoredReconciliation[];
+  total: number;
   /** The newest run; null before the first. */
   run: Run | null;
 }
@@ -65,7 +66,7 @@ function ResultRow({ result }: { result: StoredReconciliation }): JSX.Element {
         <td>
           <Badge condition={CONDITIONS[result.verdict]} word={capital(result.verdict)} />
         </td>
-        <td safe>{result.side === null ? '' : SIDES[result.side]}</td>
+        <td>{result.side === null ? '' : SIDES[result.side]}</td>
         <td class="number" safe>
           {agreement(result)}
         </td>
@@ -121,6 +122,17 @@ function Results({ latest }: { latest: StoredReconciliation[] }): JSX.Element {
   );
 }
 
+/** Says so when there are more than are shown. */
+function Shown({ view: { latest, total } }: { view: ReconciliationView }): JSX.Element | null {
+  if (latest.length === total) return null;
+  const sentence = `The ${count(latest.length)} of ${count(total)} that need attention most.`;
+  return (
+    <p class="quiet">
+      <span safe>{sentence}</span> Any other: <code>/api/v1/reconciliation?symbol=</code>
+    </p>
+  );
+}
+
 function LastRun({ run }: { run: Run | null }): JSX.Element {
   if (!run) {
     return (
@@ -147,12 +159,13 @@ export function ReconciliationFragment({ view }: { view: ReconciliationView }): 
       <LastRun run={view.run} />
       <section aria-labelledby="results">
         <h2 id="results">
-          Reconciliation <span class="total" safe>{`${count(view.latest.length)}`}</span>
+          Reconciliation <span class="total" safe>{`${count(view.total)}`}</span>
         </h2>
         <p class="quiet">
           Stored daily bars beside those of a second source, as traded: the latest result of each
           symbol. Bars are never changed by it.
         </p>
+        <Shown view={view} />
         {view.latest.length === 0 ? null : <Results latest={view.latest} />}
       </section>
     </>

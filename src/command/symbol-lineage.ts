@@ -104,6 +104,8 @@ async function rescoreMoved(
 
 /** How long an answer about earlier symbols counts for `--all`. */
 const LINEAGE_REFRESH_MS = 30 * 24 * 3_600_000;
+/** So many symbols in a row that fail mean that the provider is away, not the symbols wrong. */
+const FAILURES_IN_A_ROW_MAX = 5;
 
 export async function lineageCommand(
   warehouse: Warehouse,
@@ -127,13 +129,20 @@ export async function lineageCommand(
   if (unknown.length > 0) throw new InputError(`nobody has now: ${unknown.join(', ')}`);
   const failures: string[] = [];
   let isVendor = false;
+  let inARow = 0;
   for (const instrument of instruments) {
     try {
       await askLineage(warehouse, context, backfill, instrument, split);
+      inARow = 0;
     } catch (error) {
       if (error instanceof ProviderError && error.kind === 'unauthorized') throw error;
       if (!(error instanceof ProviderError || error instanceof InputError)) throw error;
       isVendor ||= error instanceof ProviderError;
+      inARow = error instanceof ProviderError ? inARow + 1 : 0;
+      if (inARow >= FAILURES_IN_A_ROW_MAX) {
+        const message = `${inARow} failures in a row, the last: ${error.message}`;
+        throw new ProviderError(message, (error as ProviderError).kind);
+      }
       failures.push(`${instrument.symbol}: ${error.message}`);
     }
   }

@@ -13,7 +13,7 @@ import { fragmentResponse, orAway, pageProps, pageResponse } from './page-respon
 
 const PATH = '/dashboard/reconciliation';
 const POLL_SECONDS = 10;
-/** Worst first, and all of them: /api/v1/reconciliation. */
+/** The worst; the page says so when there are more. */
 const RESULTS_SHOWN = 200;
 const HIDDEN = { detail: { hide: true } };
 
@@ -51,5 +51,5 @@ async function collect({ database }: AppContext): Promise<ReconciliationView> {
   ]);
   const rank = ({ verdict }: StoredReconciliation) => ORDER.indexOf(verdict);
   latest.sort((a, b) => rank(a) - rank(b) || b.ts.getTime() - a.ts.getTime());
-  return { latest: latest.slice(0, RESULTS_SHOWN), run: run ?? null };
+  return { latest: latest.slice(0, RESULTS_SHOWN), total: latest.length, run: run ?? null };
 }

@@ -219,16 +219,14 @@ type Range = ClassifiedRange<CoverageRange>;
 
 function describeHoles(
   calendar: Calendar,
-  { instrumentId, symbol, listedOn, delistedOn }: Instrument,
+  instrument: Instrument,
   slices: readonly CoverageRange[],
   heldDays: Int32Array,
   { firstDay, last: lastDay, latestDay, nowMs }: Asked,
 ): SymbolHoles {
-  const ranges = classifySessions(calendar, slices, heldDays, {
-    ...{ firstDay, lastDay, latestDay },
-    listedOn: listedOn === null ? null : toDay(listedOn),
-    delistedOn: delistedOn === null ? null : toDay(delistedOn),
-  });
+  const { instrumentId, symbol } = instrument;
+  const asked = { firstDay, lastDay, latestDay, ...listingOf(instrument) };
+  const ranges = classifySessions(calendar, slices, heldDays, asked);
   const complete = ranges.filter(({ state }) => state === 'complete');
   const lacking = ranges.filter(isHole);
   const [first, last] = [complete[0], complete.at(-1)];
@@ -247,6 +245,22 @@ function describeHoles(
     ranges: holes,
     phantoms: findPhantoms(calendar, heldDays, firstDay, lastDay).map(toDate),
     wanted: { firstDay, again },
+  };
+}
+
+/** First and last session that can be asked for: listed, and under a symbol. Null: not known. */
+function listingOf({ listedOn, delistedOn, ranges }: Instrument) {
+  const first = Math.max(
+    listedOn === null ? Number.NEGATIVE_INFINITY : toDay(listedOn),
+    ranges[0]?.startDay ?? Number.NEGATIVE_INFINITY,
+  );
+  const last = Math.min(
+    delistedOn === null ? Number.POSITIVE_INFINITY : toDay(delistedOn),
+    (ranges.at(-1)?.endDay ?? Number.POSITIVE_INFINITY) - 1,
+  );
+  return {
+    listedOn: Number.isFinite(first) ? first : null,
+    delistedOn: Number.isFinite(last) ? last : null,
   };
 }
 

@@ -1,4 +1,5 @@
 import { InputError } from '../errors.ts';
+import { toDate } from './session.ts';
 import { describeRange, isOverlapping, type SymbolRange } from './symbol-range.ts';
 
 /** The symbols that one company or fund had, as somebody says. */
@@ -110,6 +111,8 @@ class LineagePlanner {
   #isSame(one: KnownInstrument, lineage: Lineage): boolean {
     return this.#meets(one.instrumentId, lineage).some((range) => {
       if (range.source !== null) return true;
+      // What it holds is of other days: that it had the symbol too says nobody.
+      if (one.firstDay !== null && one.firstDay >= range.endDay) return false;
       const last = lineage.ranges.findLast(({ symbol }) => symbol === range.symbol);
       if (last === undefined || last.endDay === Infinity) return last !== undefined;
       return one.lastDay === null ? !one.isTracked : one.lastDay < last.endDay;
@@ -181,14 +184,18 @@ function refuseMerge(
   holders: readonly KnownInstrument[],
   ranges: ReadonlyMap<number, SymbolRange[]>,
 ): never {
-  const names = holders.map(({ instrumentId }) => {
-    const last = ranges.get(instrumentId)?.at(-1);
-    return `${last?.symbol ?? 'unnamed'} (instrument ${instrumentId})`;
+  const symbolOf = (one: KnownInstrument) =>
+    ranges.get(one.instrumentId)?.at(-1)?.symbol ?? 'unnamed';
+  const names = holders.map((one) => `${symbolOf(one)} (instrument ${one.instrumentId})`);
+  const kept = holders.reduce((a, b) => ((b.lastDay ?? 0) > (a.lastDay ?? 0) ? b : a));
+  const commands = holders.flatMap((one) => {
+    if (one === kept || one.firstDay === null) return [];
+    const symbol = symbolOf(one);
+    return `marketd symbols rename ${symbol} ${symbol}.OLD --on ${toDate(one.firstDay)}`;
   });
-  const [first] = names;
   throw new InputError(
     `${lineage.name} says that ${names.join(' and ')} are one company, and data is held of each: ` +
-      `they are not joined. Rename all but ${first} out of the way (marketd symbols rename ` +
-      'SYMBOL SYMBOL.OLD --on DATE), do this again, and fetch what is missing then',
+      `they are not joined. Rename all but ${symbolOf(kept)} out of the way ` +
+      `(${commands.join('; ')}), do this again, and load what is missing then`,
   );
 }

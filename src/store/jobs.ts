@@ -238,3 +238,10 @@ export async function selectLastScheduled(sql: AnySql, job: string): Promise<Dat
     where job = ${job} and (state = 'succeeded' or (state = 'failed' and done >= total))`;
   return row?.scheduled_for ?? undefined;
 }
+
+/** When anything ran here first; undefined before that. */
+export async function selectFirstStarted(sql: AnySql): Promise<Date | undefined> {
+  const [row] = await sql<{ started_at: Date }[]>`
+    select started_at from job_runs order by run_id limit 1`;
+  return row?.started_at;
+}

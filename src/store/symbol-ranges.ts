@@ -19,6 +19,7 @@ import {
 } from './database.ts';
 import { type MovedSpan, moveSpan } from './symbol-split.ts';
 import { checkSymbol } from './symbols.ts';
+import { notifyBars } from './upsert.ts';
 
 /** Who a symbol was, and who says so: every change of it. */
 
@@ -130,12 +131,18 @@ async function replaceRanges(
   }
   await checkOverlaps(tx, ids);
   for (const [id, after] of changes) await forgetCoverage(tx, id, before.get(id) ?? [], after);
+  // Why sessions have no bar is part of cached answers, and may be another reason now.
+  await notifyBars(tx, ids);
   await tx`select pg_notify('marketd', 'symbols')`;
 }
 
+/** Who was asked by symbol: what came back is of whoever had it, and not what was imported. */
+const ASKED_BY_SYMBOL = ['polygon', 'synthetic'];
+
 /**
- * Where an instrument turns out to have had another symbol, what was asked under the wrong one and
- * came back empty is asked again; splits and dividends are, whatever came back.
+ * Where an instrument turns out to have had another symbol, what was asked under the wrong one is
+ * asked again: bars that came back were another company's, and are restated. Of what was imported
+ * only what is empty is asked for; splits and dividends are, whoever gave them.
  */
 async function forgetCoverage(
   tx: Transaction,
@@ -152,7 +159,8 @@ async function forgetCoverage(
     await tx`
       delete from coverage
       where instrument_id = ${instrumentId}
-        and (state <> 'complete' or dataset in ('splits', 'dividends'))
+        and (state <> 'complete' or dataset in ('splits', 'dividends')
+             or provider = any(${ASKED_BY_SYMBOL}::text[]))
         and end_session > ${toRangeDate(range.startDay)}::text::date
         and start_session < ${toRangeDate(range.endDay)}::text::date`;
   }

@@ -25,7 +25,7 @@ const BY_INSTANT = ['trades', 'snapshots'] as const;
  * Gives what is held in a span to whoever had the symbol then; where nobody is known, to a new
  * instrument. The caller holds the locks of symbols, bars and trades.
  * @returns what was moved; empty when nothing is held in the span.
- * @throws InputError when something is, and it may not be moved.
+ * @throws InputError when something is, and it may not be moved, or is held there as well.
  */
 export async function moveSpan(
   tx: Transaction,
@@ -38,7 +38,12 @@ export async function moveSpan(
     if (!(await hasRows(tx, part))) continue;
     if (!mayMove) refuseMove(part);
     const to = part.holder ?? (await insertHolder(tx, part));
-    await moveRows(tx, part, to);
+    try {
+      await moveRows(tx, part, to);
+    } catch (error) {
+      if ((error as { code?: unknown }).code === '23505') refuseTwice(part, to);
+      throw error;
+    }
     const range = { start: toDate(startDay), end: toDate(endDay - 1) };
     moved.push({ symbol, ...range, from: instrumentId, to });
   }
@@ -103,6 +108,16 @@ function refuseMove({ symbol, startDay, endDay, instrumentId }: Part): never {
     `data is held of ${symbol} (instrument ${instrumentId}) from ${toDate(startDay)} to ` +
       `${toDate(endDay - 1)}, when that was not its symbol: it is another company's, then. Say ` +
       '--split to give it to the company that had the symbol',
+  );
+}
+
+function refuseTwice({ symbol, startDay, endDay, instrumentId }: Part, to: number): never {
+  const start = toDate(startDay);
+  throw new InputError(
+    `instrument ${to} had the symbol ${symbol} from ${start} to ${toDate(endDay - 1)}, and both ` +
+      `it and instrument ${instrumentId} hold data of those days: they are not joined. Rename ` +
+      `instrument ${instrumentId} out of the way (marketd symbols rename ${symbol} ` +
+      `${symbol}.OLD --on ${start}), do this again, and load what is missing then`,
   );
 }
 

@@ -111,6 +111,20 @@ describeEditions('marketd symbols', (database) => {
     expect(done.err).toStartWith('failed: CFA: ');
   });
 
+  test('a provider that is away is not asked for all the others too', async () => {
+    const names = ['CGA', 'CGB', 'CGC', 'CGD', 'CGE', 'CGF'];
+    await upsertSymbols(sql(), names);
+    for (const name of names) {
+      vendor.respond((request) =>
+        request.url.includes(`/${name}/`) ? Response.json({ status: 'OK' }) : undefined,
+      );
+    }
+    const done = await run(['lineage', ...names], withVendor());
+    expect([done.code, done.out]).toEqual([3, '']);
+    expect(done.err).toContain('5 failures in a row, the last: ');
+    expect(vendor.requests.some((line) => line.includes('/CGF/'))).toBe(false);
+  });
+
   test('add --from is for another company under a former symbol', async () => {
     await addInstrument(sql(), 'CAA');
     await run(['rename', 'CAA', 'CAB', '--on', '2022-06-09']);

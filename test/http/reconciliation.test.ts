@@ -187,3 +187,28 @@ describeEditions('reconciliation before there was any', (database) => {
     expect(await server.json('/api/v1/reconciliation')).toEqual({ count: 0, results: [] });
   });
 });
+
+describeEditions('reconciliation of more symbols than the page shows', (database) => {
+  test('counts all of them, and says that these are the worst', async () => {
+    const { sql, url } = database();
+    const runId = await insertRun(sql, { job: 'reconcile', origin: 'command', total: 201 });
+    const ids = Array.from({ length: 201 }, (_, i) => i + 1);
+    await sql`
+      insert into instruments (instrument_id, is_tracked) overriding system value
+      select unnest(${ids}::int[]), true`;
+    await sql`
+      insert into symbol_ranges (instrument_id, symbol)
+      select n, 'S' || n from unnest(${ids}::int[]) as n`;
+    await sql`
+      insert into reconciliations
+        (instrument_id, run_id, ts, source, start_session, end_session, verdict, error)
+      select n, ${runId}, now(), 'b.csv', '2024-03-01', '2024-03-29', 'failed', 'away'
+      from unnest(${ids}::int[]) as n`;
+    await using server = await startServer(url);
+    const page = await (await server.get('/dashboard/reconciliation')).text();
+    const text = page.replace(/<[^>]*>/g, '').replace(/\s+/g, ' ');
+    expect(page.match(/<th scope="row">/g)).toHaveLength(200);
+    expect(text).toContain('Reconciliation 201');
+    expect(text).toContain('The 200 of 201 that need attention most.');
+  });
+});

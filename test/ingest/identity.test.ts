@@ -24,6 +24,7 @@ import { SHARED_DATA } from '../vendor-server.ts';
 
 const base = { now: '2024-03-01T23:00:00Z', firstSession: '2022-05-02' };
 const CHANGE = { actor: 'cli tester', nowMs: Date.parse(base.now) };
+const LAST = '2024-03-01';
 const MAPS = join(SHARED_DATA, 'corporate_actions/lean_map_files');
 const RAW = join(SHARED_DATA, 'daily/lean_raw');
 
@@ -321,6 +322,33 @@ for (const edition of EDITIONS) {
       expect(await selectStates(sql, 'META')).toEqual([
         ...['2022-05-02..2024-02-22 complete', '2024-02-22..2024-03-04 complete'],
       ]);
+    });
+
+    test('what was fetched of another company under a symbol is asked for anew', async () => {
+      const other = { open: 15, high: 16, low: 14, close: 15 };
+      const own = { open: 300, high: 301, low: 299, close: 300 };
+      const days = (first: string, last: string, prices: typeof own) =>
+        dailyBars(first, last).map((bar) => ({ ...bar, ...prices }));
+      const bars = new Map([
+        ['FB', days('2022-05-02', '2022-06-08', own)],
+        // A fund of that symbol, until it gave it up.
+        ['META', [...days('2022-05-02', '2022-05-31', other), ...days('2022-06-09', LAST, own)]],
+      ]);
+      const changes = ['FB', 'META'].map((ticker, i) => {
+        return { ticker, date: ['2012-05-18', '2022-06-09'][i] };
+      });
+      const vendor = { bars, changes: new Map([['META', changes]]) };
+      await using world = await openWorld(edition, { ...base, ...vendor });
+      const { sql } = world;
+      await world.backfill(['META']);
+      const [instrument] = await selectInstruments(sql, { symbols: ['META'] });
+      await refreshLineage(world.context, instrument, { actor: 'cli tester', split: false });
+      await world.backfill(['META']);
+      const rows = await sql`select open, count(*) as count from bars_1d group by open`;
+      expect([...rows]).toEqual([{ open: 300, count: dailyBars('2022-05-02', LAST).length }]);
+      const sent = world.vendor().requests.length;
+      await world.backfill(['META']);
+      expect(world.vendor().requests).toHaveLength(sent);
     });
 
     test('a provider that fails, or contradicts what is held, changes nothing', async () => {

@@ -8,6 +8,7 @@ import {
 } from '../../src/ingest/repair.ts';
 import { toDay } from '../../src/model/session.ts';
 import type { Sql } from '../../src/store/database.ts';
+import { renameSymbol } from '../../src/store/symbol-ranges.ts';
 import { upsertSymbols } from '../../src/store/symbols.ts';
 import { EDITIONS } from '../database.ts';
 import {
@@ -87,6 +88,19 @@ for (const edition of EDITIONS) {
       expect(again.backfill).toMatchObject({ runId: null, requests: 0 });
       expect(world.vendor().requests).toHaveLength(sent);
       expect(await selectVersions(world.sql)).toEqual(before);
+    });
+
+    test('days on which it had no symbol yet, or no more, are no holes', async () => {
+      const bars = new Map([['AAA', dailyBars(HORIZON, LAST)]]);
+      await using world = await openWorld(edition, { ...base, bars });
+      await upsertSymbols(world.sql, ['AAA']);
+      const name = { from: 'AAA', to: 'BBB', on: '2024-02-05' };
+      await renameSymbol(world.sql, name, { actor: 'cli tester', nowMs: Date.parse(NOW) });
+      const later = { isTracked: true, former: { from: '2024-02-20' } };
+      await upsertSymbols(world.sql, ['AAA'], later);
+      const plan = await planRepair(world.context, { ...REQUEST, symbols: ['AAA'] });
+      expect(lines(plan, 'AAA')).toEqual([`2024-02-20..${LAST} 9 unfetched all due`]);
+      expect(plan.whole.dueSessions).toBe(9);
     });
 
     test('that is only planned asks nobody and writes nothing', async () => {

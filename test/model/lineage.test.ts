@@ -135,7 +135,17 @@ describe('whose a lineage is', () => {
     const attempt = () => plan([meta, fb], [META]);
     expect(attempt).toThrow(InputError);
     expect(attempt).toThrow('META says that META (instrument 1) and FB (instrument 2)');
-    expect(attempt).toThrow('marketd symbols rename SYMBOL SYMBOL.OLD --on DATE');
+    expect(attempt).toThrow('Rename all but META');
+    expect(attempt).toThrow('(marketd symbols rename FB FB.OLD --on 2013-01-02)');
+  });
+
+  test('who was renamed before its data begins is out of the way, though it had the symbol', () => {
+    const data = ['2013-01-02', '2022-06-08'] as [string, string];
+    const ranges = ['FB - 2013-01-02 ?', 'FB.OLD 2013-01-02 - operator'];
+    const meta = known(1, ['META - - ?'], { data: ['2022-06-09', '2024-03-01'] });
+    const made = plan([meta, known(2, ranges, { data })], [META]);
+    expect(made).toMatchObject({ owners: [1], dissolved: [], misplaced: [] });
+    expect(made.ranges['2']).toEqual(['FB.OLD since 2013-01-02 operator']);
   });
 
   test('two lineages that claim one symbol at once contradict each other', () => {

@@ -47,6 +47,7 @@ describeEditions('symbol ranges', (database) => {
     const changes = new ChangeLog(database().url);
     expect(await changes.next()).toEqual({ kind: 'trust', isTrusted: true });
     expect(await rename('RNA', 'RNB', '2022-06-09')).toBe(id);
+    expect(await changes.next()).toEqual({ kind: 'bars', instrumentIds: [id] });
     expect(await changes.next()).toEqual({ kind: 'symbols' });
     await changes.close();
     expect(await linesOf(id)).toEqual(['RNA until 2022-06-08 ?', 'RNB since 2022-06-09 operator']);
@@ -94,6 +95,29 @@ describeEditions('symbol ranges', (database) => {
       'TKB until 2022-06-08 ?',
       'TKB.OLD since 2022-06-09 operator',
     ]);
+  });
+
+  test('days that both companies hold are not joined, with the way out of it', async () => {
+    const one = await addInstrument(sql(), 'DHA');
+    const other = await addInstrument(sql(), 'DHB');
+    for (const id of [one, other]) await ingest(sql(), id, [flatBar('2014-01-10')]);
+    await ingest(sql(), one, [flatBar('2015-01-09')]);
+    await ingest(sql(), other, [flatBar('2015-01-09')]);
+    const lineages = [
+      { name: 'dha.csv', ranges: [span('DHA', '2014-04-03')] },
+      {
+        name: 'dhb.csv',
+        ranges: [span('DHA', '2013-01-02', '2014-04-03'), span('DHB', '2014-04-03')],
+        instrumentId: other,
+      },
+    ];
+    const command = 'marketd symbols rename DHA DHA.OLD --on 2014-01-10';
+    expect(await failureOf(upsert(lineages, true))).toContain(command);
+    expect(await linesOf(other)).toEqual(['DHB always ?']);
+    await rename('DHA', 'DHA.OLD', '2014-01-10');
+    const { moved, instrumentIds } = await upsert(lineages);
+    expect([moved, instrumentIds[1]]).toEqual([[], other]);
+    expect(await linesOf(one)).toEqual(['DHA.OLD since 2014-01-10 operator']);
   });
 
   test('what cannot be renamed is refused', async () => {
