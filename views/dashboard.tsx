@@ -9,6 +9,7 @@ import {
   count,
   plural,
   rate,
+  StalenessTile,
   symbolPath,
   Text,
   Tile,
@@ -92,7 +93,6 @@ function LastState({ state }: { state: string | null }): JSX.Element {
 function HealthTiles({ view, milliseconds }: FragmentProps): JSX.Element {
   const { status, verdict, scheduler } = view;
   const validated = status.records === 0 ? 0 : (100 * status.validatedRecords) / status.records;
-  const behind = view.sessionsBehind;
   return (
     <>
       <Tile
@@ -107,17 +107,7 @@ function HealthTiles({ view, milliseconds }: FragmentProps): JSX.Element {
           <Text text={`${count(status.validatedRecords)} of ${plural(status.records, 'bar')}`} />
         }
       />
-      <Tile
-        label="Staleness"
-        value={<Text text={behind === null ? 'None yet' : plural(behind, 'session')} />}
-        note={
-          view.publishedSession ? (
-            <>
-              published to <Session date={view.publishedSession} />
-            </>
-          ) : undefined
-        }
-      />
+      <StalenessTile behind={view.sessionsBehind} published={view.publishedSession} />
       <Tile
         label="API status"
         value={<Badge condition="good" word="Healthy" />}

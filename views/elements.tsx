@@ -1,4 +1,5 @@
 import { Html } from '@elysiajs/html';
+import { Session } from './layout.tsx';
 
 /** What several pages are made of. */
 
@@ -34,6 +35,27 @@ export function Tile({ label, value, note }: TileProps): JSX.Element {
       <dd class="value">{value}</dd>
       {note ? <dd class="note">{note}</dd> : null}
     </div>
+  );
+}
+
+/** How many sessions the newest bar lies behind the one that can be had. */
+export function StalenessTile(props: {
+  behind: number | null;
+  published: string | null;
+}): JSX.Element {
+  const { behind, published } = props;
+  return (
+    <Tile
+      label="Staleness"
+      value={<Text text={behind === null ? 'None yet' : plural(behind, 'session')} />}
+      note={
+        published ? (
+          <>
+            published to <Session date={published} />
+          </>
+        ) : undefined
+      }
+    />
   );
 }
 

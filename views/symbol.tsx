@@ -15,6 +15,7 @@ import {
   count,
   plural,
   rate,
+  StalenessTile,
   symbolPath,
   Text,
   Tile,
@@ -155,7 +156,6 @@ function describeRange({ symbol, start, end }: SymbolPageView['symbols'][number]
 
 function QualityTiles({ view }: { view: SymbolPageView }): JSX.Element {
   const { quality } = view;
-  const behind = quality.sessions_behind;
   const { complete, ...absent } = quality.coverage;
   const asked = complete + absent.missing + absent.vendor_empty + absent.unfetched;
   return (
@@ -180,17 +180,7 @@ function QualityTiles({ view }: { view: SymbolPageView }): JSX.Element {
         }
         note={<Text text={`${count(quality.excluded_records)} excluded, kept`} />}
       />
-      <Tile
-        label="Staleness"
-        value={<Text text={behind === null ? 'None yet' : plural(behind, 'session')} />}
-        note={
-          view.publishedSession ? (
-            <>
-              published to <Session date={view.publishedSession} />
-            </>
-          ) : undefined
-        }
-      />
+      <StalenessTile behind={quality.sessions_behind} published={view.publishedSession} />
       <Tile
         label="Coverage"
         value={<Text text={asked === 0 ? 'None yet' : rate((100 * complete) / asked)} />}

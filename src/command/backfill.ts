@@ -10,18 +10,18 @@ import {
 } from '../ingest/backfill.ts';
 import { describeBudget, planMinutes } from '../ingest/plan.ts';
 import type { StoredIntraday } from '../model/intraday.ts';
-import { toDay } from '../model/session.ts';
 import { yearsAgo } from '../serve.ts';
 import { checkSymbol, TRACKED_TIMEFRAMES, upsertSymbols } from '../store/symbols.ts';
 import { makeProgress, type Terminal } from '../terminal.ts';
 import {
+  abortOnSignal,
   type Command,
   type CommandContext,
+  checkDate,
   commandLog,
   group,
   makeContext,
   parse,
-  stopSignal,
   withWarehouse,
 } from './context.ts';
 
@@ -105,11 +105,6 @@ function parseCount(text: string, name: string, max: number): number {
   throw new InputError(`--${name} must be a whole number from 1 to ${max}, not ${text}`);
 }
 
-function checkDate(text: string, name: string): string {
-  if (!Number.isNaN(toDay(text))) return text;
-  throw new InputError(`--${name} must be a date that exists, YYYY-MM-DD, not ${text}`);
-}
-
 /** The range of a backfill. @throws InputError */
 export function parseRange(
   { from, to, days, years }: RangeOptions,
@@ -170,12 +165,11 @@ async function runBackfillCommand(
       const day = holderDay(backfill, range.lastSession);
       await upsertSymbols(warehouse.database.write, symbols, { isTracked: true, day });
     }
-    const abort = new AbortController();
-    void stopSignal().then((signal) => abort.abort(new Error(`stopped by ${signal}`)));
+    const signal = abortOnSignal();
     const progress = makeProgress(terminal);
     const report = await runBackfill(backfill, {
       ...request,
-      signal: abort.signal,
+      signal,
       onProgress: (value) => progress.show(value),
     }).finally(() => progress.end());
     if (values.json) terminal.out(JSON.stringify(report, null, 2));

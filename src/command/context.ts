@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 import type { Config } from '../config.ts';
 import { errorMessage, InputError } from '../errors.ts';
 import type { BackfillContext } from '../ingest/backfill.ts';
+import { toDay } from '../model/session.ts';
 import { backfillContext, makeProvider } from '../serve.ts';
 import { loadCalendar } from '../store/calendar.ts';
 import { checkSchema } from '../store/migrate.ts';
@@ -78,6 +79,19 @@ export function stopSignal(): Promise<string> {
     });
   }
   return promise;
+}
+
+/** Aborted by the first signal that asks to stop; the reason names it. */
+export function abortOnSignal(): AbortSignal {
+  const abort = new AbortController();
+  void stopSignal().then((signal) => abort.abort(new Error(`stopped by ${signal}`)));
+  return abort.signal;
+}
+
+/** A date that an option names. @throws InputError */
+export function checkDate(text: string, name: string): string {
+  if (!Number.isNaN(toDay(text))) return text;
+  throw new InputError(`--${name} must be a date that exists, YYYY-MM-DD, not ${text}`);
 }
 
 /** What a backfill works with; asks for a provider. @throws InputError when there is none. */

@@ -29,12 +29,13 @@ import { checkSchema } from '../store/migrate.ts';
 import { checkSymbol } from '../store/symbols.ts';
 import { printProgress, type Terminal } from '../terminal.ts';
 import {
+  abortOnSignal,
   type Command,
   type CommandContext,
+  checkDate,
   commandLog,
   group,
   parse,
-  stopSignal,
   withWarehouse,
 } from './context.ts';
 import { type ExportFile, openExportFile } from './export-file.ts';
@@ -169,9 +170,7 @@ export function parsePlan(values: ExportValues): ExportPlan {
   const { format, isGzip } = parseFormat(output, values.format);
   const { from, to } = values;
   for (const [name, date] of [['from', from] as const, ['to', to] as const]) {
-    if (date !== undefined && Number.isNaN(toDay(date))) {
-      throw new InputError(`--${name} must be a date that exists, YYYY-MM-DD, not ${date}`);
-    }
+    if (date !== undefined) checkDate(date, name);
   }
   if (from !== undefined && to !== undefined && to < from) {
     throw new InputError(`--to (${to}) lies before --from (${from})`);
@@ -263,9 +262,7 @@ function parseAdjustment(
       'adjustment',
     );
   }
-  if (asof !== undefined && Number.isNaN(toDay(asof))) {
-    throw new InputError(`--adjust-asof must be a date that exists, YYYY-MM-DD, not ${asof}`);
-  }
+  if (asof !== undefined) checkDate(asof, 'adjust-asof');
   const dividendMethod = parseWord(method ?? 'previous_close', 'dividend-method', DIVIDEND_METHODS);
   return { adjustment, dividendMethod, asof };
 }
@@ -461,14 +458,13 @@ async function runExport(args: readonly string[], context: CommandContext): Prom
   return withWarehouse(context, log, async ({ database }) => {
     await checkSchema(database.read);
     const calendar = await loadCalendar(database.read);
-    const abort = new AbortController();
-    void stopSignal().then((signal) => abort.abort(new Error(`stopped by ${signal}`)));
+    const signal = abortOnSignal();
     const progress = printProgress<ExportProgress>(terminal, {
       line: ({ rows, current }) => `export: ${group(rows)} rows (${current})`,
       beside: ({ rows, current }) => `${group(rows)} rows  ${current}`,
     });
     const report = await exportFile(database.write, calendar, plan, {
-      signal: abort.signal,
+      signal,
       onProgress: (value) => progress.show(value),
     }).finally(() => progress.end());
     printReport(report, plan, terminal, values.json === true);

@@ -17,11 +17,11 @@ import { checkSymbol } from '../store/symbols.ts';
 import type { Log } from '../telemetry.ts';
 import { formatTable, type Terminal } from '../terminal.ts';
 import {
+  abortOnSignal,
   type Command,
   type CommandContext,
   commandLog,
   parse,
-  stopSignal,
   withWarehouse,
 } from './context.ts';
 
@@ -99,21 +99,20 @@ async function runQuotes(args: readonly string[], context: CommandContext): Prom
     );
     const print = (report: SnapshotReport, isTable: boolean) =>
       printReport(report, context.terminal, { asJson: values.json === true, isTable });
-    const stop = new AbortController();
-    void stopSignal().then((name) => stop.abort(new Error(`stopped by ${name}`)));
+    const signal = abortOnSignal();
     try {
       if (values.once) {
-        const report = await collector.run(stop.signal);
+        const report = await collector.run(signal);
         print(report, true);
         return report.failures.length > 0 ? 3 : 0;
       }
       await collector.acquire();
       const rounds: Rounds = {
-        ...{ collector, everyMs, log, signal: stop.signal },
+        ...{ collector, everyMs, log, signal },
         print: (report) => print(report, false),
       };
       await (values.always ? collectAlways(rounds) : collectWhileOpen(rounds, calendar));
-      log('INFO', errorMessage(stop.signal.reason));
+      log('INFO', errorMessage(signal.reason));
       return 0;
     } finally {
       await collector.close();

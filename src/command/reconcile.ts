@@ -21,12 +21,12 @@ import { checkSchema } from '../store/migrate.ts';
 import { checkSymbol, selectInstruments } from '../store/symbols.ts';
 import { formatTable, printProgress } from '../terminal.ts';
 import {
+  abortOnSignal,
   type Command,
   type CommandContext,
   commandLog,
   group,
   parse,
-  stopSignal,
   withWarehouse,
 } from './context.ts';
 
@@ -146,14 +146,11 @@ async function runReconcile(args: readonly string[], context: CommandContext): P
       line: ({ done, total, symbol }) => `reconcile: ${done} of ${total} (${symbol})`,
       beside: ({ symbol }) => symbol,
     });
-    const stop = new AbortController();
-    void stopSignal().then((name) => stop.abort(new Error(`stopped by ${name}`)));
+    const signal = abortOnSignal();
     const onProgress = terminal.isInteractive ? progress.show : undefined;
-    const report = await runReconciliation(
-      reconcile,
-      { ...request, onProgress },
-      stop.signal,
-    ).finally(progress.end);
+    const report = await runReconciliation(reconcile, { ...request, onProgress }, signal).finally(
+      progress.end,
+    );
     const { runId, requests } = report;
     const limit = Math.max(1, report.results.length);
     const results = await selectReconciliations(database.read, { runId, limit });

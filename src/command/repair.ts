@@ -11,19 +11,20 @@ import {
   runRepair,
   type SymbolHoles,
 } from '../ingest/repair.ts';
-import { toDate, toDay } from '../model/session.ts';
+import { toDate } from '../model/session.ts';
 import { yearsAgo } from '../serve.ts';
 import { checkSymbol } from '../store/symbols.ts';
 import { formatTable, makeProgress, type Terminal } from '../terminal.ts';
 import { describeReport, parseStored, printFailures } from './backfill.ts';
 import {
+  abortOnSignal,
   type Command,
   type CommandContext,
+  checkDate,
   commandLog,
   group,
   makeContext,
   parse,
-  stopSignal,
   withWarehouse,
 } from './context.ts';
 
@@ -95,10 +96,8 @@ export function parseRepair(
   };
 }
 
-function parseSession(text: string | undefined, name: string): string | undefined {
-  if (text === undefined || !Number.isNaN(toDay(text))) return text;
-  throw new InputError(`--${name} must be a date that exists, YYYY-MM-DD, not ${text}`);
-}
+const parseSession = (text: string | undefined, name: string) =>
+  text === undefined ? undefined : checkDate(text, name);
 
 function parseBudget(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
@@ -122,12 +121,11 @@ async function runRepairCommand(args: readonly string[], context: CommandContext
       else printPlan(backfill, plan, terminal);
       return 0;
     }
-    const abort = new AbortController();
-    void stopSignal().then((signal) => abort.abort(new Error(`stopped by ${signal}`)));
+    const signal = abortOnSignal();
     const progress = makeProgress(terminal);
     const report = await runRepair(backfill, {
       ...request,
-      signal: abort.signal,
+      signal,
       onPlan: (plan) => values.json || printPlan(backfill, plan, terminal),
       onProgress: (value) => progress.show(value),
     }).finally(() => progress.end());

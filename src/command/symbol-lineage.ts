@@ -14,7 +14,7 @@ import { checkSymbol, type Instrument, selectInstruments } from '../store/symbol
 import type { Log } from '../telemetry.ts';
 import { formatTable, type Terminal } from '../terminal.ts';
 import type { Warehouse } from '../warehouse.ts';
-import { type CommandContext, makeContext } from './context.ts';
+import { type CommandContext, checkDate, makeContext } from './context.ts';
 
 /** What `marketd symbols` does about who a symbol is and was. */
 
@@ -24,11 +24,7 @@ const actor = () => `cli ${userInfo().username}`;
 /** A date of an option, at latest today. @throws InputError */
 export function parseRenameDate(text: string | undefined, name: string, nowMs: number): string {
   if (text === undefined) throw new InputError(`say when: --${name} YYYY-MM-DD`);
-  const day = toDay(text);
-  if (Number.isNaN(day)) {
-    throw new InputError(`--${name} must be a date that exists, YYYY-MM-DD, not ${text}`);
-  }
-  if (day <= newYorkDay(nowMs)) return text;
+  if (toDay(checkDate(text, name)) <= newYorkDay(nowMs)) return text;
   throw new InputError(`--${name} (${text}) lies in the future: say it when it is so`);
 }
 

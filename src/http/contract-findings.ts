@@ -1,6 +1,6 @@
 import { t } from 'elysia';
 import { FINDING_KINDS } from '../model/finding.ts';
-import { json, responses } from './contract.ts';
+import { json, PAGE, PRICES, responses } from './contract.ts';
 
 /** The contract of findings, of decisions about them, and of the audit log. */
 
@@ -29,14 +29,7 @@ const FindingSchema = t.Object(finding);
 
 const BarSchema = t.Object({
   time: t.String({ format: 'date-time' }),
-  open: t.Number(),
-  high: t.Number(),
-  low: t.Number(),
-  close: t.Number(),
-  volume: t.Number(),
-  vwap: t.Nullable(t.Number()),
-  trade_count: t.Nullable(t.Integer()),
-  quality_score: t.Number(),
+  ...PRICES,
   validated: t.Boolean(),
   flags: t.Array(t.String()),
   is_final: t.Boolean(),
@@ -181,10 +174,7 @@ export const findings = {
     ),
     start: t.Optional(t.String({ description: 'first session, YYYY-MM-DD' })),
     end: t.Optional(t.String({ description: 'last session, inclusive' })),
-    limit: t.Optional(
-      t.String({ description: 'a whole number from 1 to 1000 (default 100)', meaning: 'integer' }),
-    ),
-    cursor: t.Optional(t.String({ description: 'next_cursor of the answer before' })),
+    ...PAGE,
   }),
   detail: {
     tags: ['quality'],

@@ -1,17 +1,10 @@
 import { t } from 'elysia';
-import { responses } from './contract.ts';
+import { PAGE, PRICES, responses } from './contract.ts';
 
 /** The contract of revisions. */
 
 const VersionSchema = t.Object({
-  open: t.Number(),
-  high: t.Number(),
-  low: t.Number(),
-  close: t.Number(),
-  volume: t.Number(),
-  vwap: t.Nullable(t.Number()),
-  trade_count: t.Nullable(t.Integer()),
-  quality_score: t.Number(),
+  ...PRICES,
   flags: t.Array(t.String()),
   is_final: t.Boolean(),
   provider: t.String(),
@@ -114,10 +107,7 @@ export const revisions = {
         default: 'values',
       }),
     ),
-    limit: t.Optional(
-      t.String({ description: 'a whole number from 1 to 1000 (default 100)', meaning: 'integer' }),
-    ),
-    cursor: t.Optional(t.String({ description: 'next_cursor of the answer before' })),
+    ...PAGE,
   }),
   detail: {
     tags: ['quality'],

@@ -258,6 +258,26 @@ export const symbolsDetailed = {
   },
 };
 
+/** The numbers of a bar. */
+export const PRICES = {
+  open: t.Number(),
+  high: t.Number(),
+  low: t.Number(),
+  close: t.Number(),
+  volume: t.Number(),
+  vwap: t.Nullable(t.Number()),
+  trade_count: t.Nullable(t.Integer()),
+  quality_score: t.Number(),
+};
+
+/** How a list is walked through. */
+export const PAGE = {
+  limit: t.Optional(
+    t.String({ description: 'a whole number from 1 to 1000 (default 100)', meaning: 'integer' }),
+  ),
+  cursor: t.Optional(t.String({ description: 'next_cursor of the answer before' })),
+};
+
 const BarSchema = t.Object({
   time: t.String({
     description: 'The session, as midnight UTC; below a day when the bar begins',
@@ -267,14 +287,7 @@ const BarSchema = t.Object({
     t.String({ description: 'Below a day: when the bar ends, exclusive', format: 'date-time' }),
   ),
   symbol: t.String(),
-  open: t.Number(),
-  high: t.Number(),
-  low: t.Number(),
-  close: t.Number(),
-  volume: t.Number(),
-  vwap: t.Nullable(t.Number()),
-  trade_count: t.Nullable(t.Integer()),
-  quality_score: t.Number(),
+  ...PRICES,
   validated: t.Boolean(),
   gap_detected: t.Boolean(),
   volume_anomaly: t.Boolean(),

@@ -1,5 +1,6 @@
 import { barDigest, decideBar } from '../model/finding.ts';
 import type { Calendar } from '../model/session.ts';
+import { lowerBound } from '../model/sorted.ts';
 import { findSplits, type SplitCauses } from '../model/split-finder.ts';
 import type { StoredBars, StoredIntradayBars } from '../store/bar-columns.ts';
 import type { SeenRange, StoredDecision } from '../store/findings.ts';
@@ -53,12 +54,6 @@ export function seenSplits(
 function findRow(bars: StoredBars | StoredIntradayBars, { day, ts }: StoredDecision): number {
   const column: ArrayLike<number> = 'ts' in bars ? bars.ts : bars.session;
   const wanted = ts ?? day;
-  let low = 0;
-  let high = bars.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (column[middle] < wanted) low = middle + 1;
-    else high = middle;
-  }
-  return column[low] === wanted ? low : -1;
+  const row = lowerBound(column, wanted);
+  return row < bars.length && column[row] === wanted ? row : -1;
 }

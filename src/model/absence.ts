@@ -1,5 +1,6 @@
 import type { CoverageState } from './coverage.ts';
 import { type Calendar, toDate } from './session.ts';
+import { lowerBound } from './sorted.ts';
 
 /** Why a session has no bar, in the one set of words for it. */
 export type AbsenceState =
@@ -193,18 +194,6 @@ export function findPhantoms(
     if (!calendar.isSession(heldDays[i])) days.push(heldDays[i]);
   }
   return days;
-}
-
-/** Position of the first day on or after `day`. */
-function lowerBound(days: ArrayLike<number>, day: number): number {
-  let low = 0;
-  let high = days.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (days[middle] < day) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }
 
 /** How often a session is one of a state. */

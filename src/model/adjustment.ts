@@ -1,4 +1,5 @@
-import { toDate } from './session.ts';
+import { type Calendar, toDate } from './session.ts';
+import { countUpTo, lowerBound } from './sorted.ts';
 
 /**
  * Adjustment of raw bars for splits and dividends, when they are read.
@@ -158,16 +159,33 @@ function accumulate(
 }
 
 /** Position of the step that applies to a session; `steps.exDay.length` when none does. */
-export function stepOf(steps: AdjustmentSteps, day: number): number {
-  const { exDay } = steps;
-  let low = 0;
-  let high = exDay.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (exDay[middle] <= day) low = middle + 1;
-    else high = middle;
+export const stepOf = (steps: AdjustmentSteps, day: number): number => countUpTo(steps.exDay, day);
+
+/** Raw daily bars as far as dividends look at them. */
+export interface RawCloses {
+  /** Ascending. */
+  days: ArrayLike<number>;
+  /** The close of the bar at a position; undefined of one that is impossible. */
+  closeAt: (row: number) => number | undefined;
+}
+
+/** The close of the last good bar of a session before a day. */
+export function findCloseBefore(
+  { days, closeAt }: RawCloses,
+  day: number,
+  calendar: Pick<Calendar, 'isSession'>,
+): number | undefined {
+  for (let row = lowerBound(days, day) - 1; row >= 0; row--) {
+    const close = closeAt(row);
+    if (close !== undefined && calendar.isSession(days[row])) return close;
   }
-  return low;
+  return undefined;
+}
+
+/** The close of a day, where it has a good bar. */
+export function findCloseOn({ days, closeAt }: RawCloses, day: number): number | undefined {
+  const row = lowerBound(days, day);
+  return days[row] === day ? closeAt(row) : undefined;
 }
 
 /** A price in ten significant digits: what a product of factors has beyond them is noise. */

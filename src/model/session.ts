@@ -1,3 +1,5 @@
+import { countUpTo } from './sorted.ts';
+
 /**
  * The XNYS calendar: which New York dates are sessions, and when each opens and closes.
  *
@@ -465,18 +467,6 @@ function tabulate(hours: Hours) {
     openMs: openMs.subarray(0, count),
     closeMs: closeMs.subarray(0, count),
   };
-}
-
-/** How many of the ascending values are at most `limit`. */
-function countUpTo(values: Float64Array, limit: number): number {
-  let low = 0;
-  let high = values.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (values[middle] <= limit) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }
 
 function outsideError(day: number): RangeError {

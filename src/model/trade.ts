@@ -45,13 +45,7 @@ export function gatherTrades(picks: readonly TradeRows[]): TradeColumns {
   let i = 0;
   for (const { trades, rows } of picks) {
     for (const row of rows) {
-      gathered.ts[i] = trades.ts[row];
-      gathered.sequence[i] = trades.sequence[row];
-      gathered.price[i] = trades.price[row];
-      gathered.size[i] = trades.size[row];
-      gathered.updates[i] = trades.updates[row];
-      gathered.exchange[i] = trades.exchange[row];
-      gathered.conditions[i++] = trades.conditions[row];
+      copyTrade(trades, row, gathered, i++);
     }
   }
   return gathered;
@@ -60,4 +54,20 @@ export function gatherTrades(picks: readonly TradeRows[]): TradeColumns {
 /** The trades at `rows`, in that order, as new columns. */
 export function pickTrades(trades: TradeColumns, rows: readonly number[]): TradeColumns {
   return gatherTrades([{ trades, rows }]);
+}
+
+/** Copies one trade over another. */
+export function copyTrade(
+  source: TradeColumns,
+  from: number,
+  target: TradeColumns,
+  to: number,
+): void {
+  target.ts[to] = source.ts[from];
+  target.sequence[to] = source.sequence[from];
+  target.price[to] = source.price[from];
+  target.size[to] = source.size[from];
+  target.updates[to] = source.updates[from];
+  target.exchange[to] = source.exchange[from];
+  target.conditions[to] = source.conditions[from];
 }

@@ -2,7 +2,7 @@ import { InputError } from '../errors.ts';
 import type { RejectedRow } from '../model/bar.ts';
 import { EPOCH_UNITS, type EpochUnit, epochUnit } from '../model/instant.ts';
 import { type Calendar, newYorkInstant, toDay } from '../model/session.ts';
-import { makeTrades, type TradeColumns } from '../model/trade.ts';
+import { copyTrade, makeTrades, type TradeColumns } from '../model/trade.ts';
 import {
   parseNumber,
   RAW_LENGTH_MAX,
@@ -308,16 +308,6 @@ function groupTrades(symbols: readonly string[], trades: TradeColumns, size: num
     next.set(symbol, at + 1);
   }
   return groups;
-}
-
-function copyTrade(source: TradeColumns, from: number, target: TradeColumns, to: number): void {
-  target.ts[to] = source.ts[from];
-  target.sequence[to] = source.sequence[from];
-  target.price[to] = source.price[from];
-  target.size[to] = source.size[from];
-  target.updates[to] = source.updates[from];
-  target.exchange[to] = source.exchange[from];
-  target.conditions[to] = source.conditions[from];
 }
 
 // --------------------------------------------------------------------------- header

@@ -1,7 +1,13 @@
-import { type AdjustmentSteps, roundPrice, roundVolume, stepOf } from '../model/adjustment.ts';
+import {
+  type AdjustmentSteps,
+  type RawCloses,
+  roundPrice,
+  roundVolume,
+  stepOf,
+} from '../model/adjustment.ts';
 import { FAILURE_FLAGS } from '../model/quality.ts';
-import type { Calendar } from '../model/session.ts';
-import { type BarBlock, lowerBound } from './block.ts';
+import { lowerBound } from '../model/sorted.ts';
+import type { BarBlock } from './block.ts';
 
 const COMMA = 0x2c;
 const COLON = 0x3a;
@@ -129,28 +135,11 @@ export function adjustBlock(raw: BarBlock, steps: AdjustmentSteps): BarBlock {
   };
 }
 
-/** Looks up the raw close of the last good bar of a session before a day. */
-export function makeCloseBefore(
-  raw: BarBlock,
-  calendar: Calendar,
-): (day: number) => number | undefined {
-  return (day) => {
-    for (let row = lowerBound(raw.session, day) - 1; row >= 0; row--) {
-      if ((raw.flags[row] & FAILURE_FLAGS) !== 0 || !calendar.isSession(raw.session[row])) continue;
-      return closeOf(raw, row);
-    }
-    return undefined;
-  };
-}
-
-/** Looks up the raw close of a day, where it has a good bar. */
-export function makeCloseOn(raw: BarBlock): (day: number) => number | undefined {
-  return (day) => {
-    const row = lowerBound(raw.session, day);
-    if (raw.session[row] !== day || (raw.flags[row] & FAILURE_FLAGS) !== 0) return undefined;
-    return closeOf(raw, row);
-  };
-}
+/** The raw closes of a block. */
+export const rawCloses = (raw: BarBlock): RawCloses => ({
+  days: raw.session,
+  closeAt: (row) => ((raw.flags[row] & FAILURE_FLAGS) !== 0 ? undefined : closeOf(raw, row)),
+});
 
 function closeOf({ encoded, offsets }: BarBlock, row: number): number {
   const bytes = encoded.subarray(offsets[row], offsets[row + 1] - 1);

@@ -2,22 +2,24 @@ import type { AbsenceReport } from '../model/absence.ts';
 import {
   type AdjustmentSteps,
   adjustmentSteps,
+  findCloseBefore,
+  findCloseOn,
   NO_STEPS,
   type PriceAction,
 } from '../model/adjustment.ts';
 import { flagNames, qualityReason, VALIDATED_SCORE } from '../model/quality.ts';
 import { type Calendar, toDate, toDay } from '../model/session.ts';
+import { lowerBound } from '../model/sorted.ts';
 import { bucketEnd, bucketStart, type DailyTimeframe, rollUp } from '../model/timeframe.ts';
 import type { Sql } from '../store/database.ts';
 import { selectAbsent } from './absent.ts';
-import { adjustBlock, makeCloseBefore, makeCloseOn } from './adjusted.ts';
+import { adjustBlock, rawCloses } from './adjusted.ts';
 import {
   type BarBlock,
   type DeriveBars,
   decodeBars,
   hasGap,
   hasVolumeAnomaly,
-  lowerBound,
   selectBarBlock,
   toApiTime,
 } from './block.ts';
@@ -234,8 +236,10 @@ export class BarReader {
     const key = `${adjustment} ${dividendMethod} ${count}`;
     const known = raw.stepsByAsof.get(key);
     if (known) return known;
-    const closeBefore = makeCloseBefore(raw.block, this.calendar);
-    const closeOn = dividendMethod === 'ex_close' ? makeCloseOn(raw.block) : undefined;
+    const closes = rawCloses(raw.block);
+    const closeBefore = (day: number) => findCloseBefore(closes, day, this.calendar);
+    const closeOn =
+      dividendMethod === 'ex_close' ? (day: number) => findCloseOn(closes, day) : undefined;
     const steps = adjustmentSteps(actions, adjustment, asofDay, closeBefore, closeOn);
     if (raw.stepsByAsof.size >= STEPS_MAX) raw.stepsByAsof.clear();
     raw.stepsByAsof.set(key, steps);

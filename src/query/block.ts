@@ -394,18 +394,6 @@ function encodeEnd(score: number, flags: number, isFinal: boolean, isDerived = f
   );
 }
 
-/** Position of the first session on or after `day`. */
-export function lowerBound(sessions: Int32Array, day: number): number {
-  let low = 0;
-  let high = sessions.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (sessions[middle] < day) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
 export function hasGap(flags: number): boolean {
   return (flags & FLAG.gap) !== 0;
 }

@@ -1,8 +1,8 @@
-import { adjustmentSteps, type PriceAction } from '../model/adjustment.ts';
+import { adjustmentSteps, findCloseBefore, type PriceAction } from '../model/adjustment.ts';
 import { ofOneProvider } from '../model/corporate-action.ts';
 import { type Calendar, toDate, toDay } from '../model/session.ts';
 import type { AnySql, Sql } from '../store/database.ts';
-import { makeCloseBefore } from './adjusted.ts';
+import { rawCloses } from './adjusted.ts';
 import { selectBarBlock } from './block.ts';
 import type { ResolvedSymbol } from './symbols.ts';
 
@@ -143,9 +143,9 @@ export async function selectActionVersions(
       row.ex_date <= day(endDay, '9999'),
   );
   const hasDividends = wanted.some((row) => row.kind === 'dividend');
-  const closeBefore = hasDividends
-    ? makeCloseBefore(await selectBarBlock(sql, { ...target, knownAt }), calendar)
-    : () => undefined;
+  const closes = hasDividends && rawCloses(await selectBarBlock(sql, { ...target, knownAt }));
+  const closeBefore = (day: number) =>
+    closes ? findCloseBefore(closes, day, calendar) : undefined;
   return wanted.map((row) => toVersion(row, applied.has(row), closeBefore));
 }
 

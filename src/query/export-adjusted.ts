@@ -3,13 +3,16 @@ import {
   type AdjustmentSteps,
   adjustmentSteps,
   type DividendMethod,
+  findCloseBefore,
+  findCloseOn,
   type PriceAction,
+  type RawCloses,
   type SkippedAction,
 } from '../model/adjustment.ts';
 import { FAILURE_FLAGS } from '../model/quality.ts';
 import { type Calendar, toDate, toDay } from '../model/session.ts';
+import { lowerBound } from '../model/sorted.ts';
 import { decodeFloats, decodeIntegers, type Sql, type Transaction } from '../store/database.ts';
-import { lowerBound } from './block.ts';
 import { selectPriceActions } from './corporate-actions.ts';
 import { makeDerive } from './derived.ts';
 import type { ExportTable } from './export-columns.ts';
@@ -103,11 +106,12 @@ export class ExportAdjuster {
     const closes = await this.#closes(instrumentId, dividends);
     const lacking: number[] = [];
     const closeBefore = (day: number) => {
-      const close = closes.before(day, calendar);
+      const close = findCloseBefore(closes, day, calendar);
       if (close === undefined) lacking.push(day);
       return close;
     };
-    const closeOn = dividendMethod === 'ex_close' ? (day: number) => closes.on(day) : undefined;
+    const closeOn =
+      dividendMethod === 'ex_close' ? (day: number) => findCloseOn(closes, day) : undefined;
     const steps = adjustmentSteps(actions, adjustment, asofDay, closeBefore, closeOn);
     return { ...steps, skipped: [...steps.skipped, ...(await this.#skip(instrumentId, lacking))] };
   }
@@ -177,34 +181,23 @@ export class ExportAdjuster {
 const MISSING_DAYS_MAX = 5;
 
 /** Raw closes of daily bars, by session; NaN of a bar that is none. */
-class Closes {
+class Closes implements RawCloses {
   constructor(
-    readonly session: Int32Array,
+    readonly days: Int32Array,
     readonly close: Float64Array,
   ) {}
 
   has(day: number): boolean {
-    return this.session[lowerBound(this.session, day)] === day;
+    return this.days[lowerBound(this.days, day)] === day;
   }
 
-  /** Of the last session before a day with a good bar. */
-  before(day: number, calendar: Calendar): number | undefined {
-    for (let row = lowerBound(this.session, day) - 1; row >= 0; row--) {
-      const close = this.close[row];
-      if (!Number.isNaN(close) && calendar.isSession(this.session[row])) return close;
-    }
-    return undefined;
-  }
-
-  on(day: number): number | undefined {
-    const close = this.has(day) ? this.close[lowerBound(this.session, day)] : Number.NaN;
-    return Number.isNaN(close) ? undefined : close;
-  }
+  readonly closeAt = (row: number): number | undefined =>
+    Number.isNaN(this.close[row]) ? undefined : this.close[row];
 
   with(other: Closes): Closes {
     const all = new Map<number, number>();
-    for (const { session, close } of [this, other]) {
-      session.forEach((day, i) => {
+    for (const { days, close } of [this, other]) {
+      days.forEach((day, i) => {
         all.set(day, close[i]);
       });
     }

@@ -2,6 +2,7 @@ import { FINDING_STATES, type FindingState } from '../model/finding.ts';
 import { toDate, toDay } from '../model/session.ts';
 import { INTRADAY_TABLES } from '../store/bar-columns.ts';
 import type { AnySql, Sql } from '../store/database.ts';
+import { type BarState, type BarStateRow, toBarState } from './bar-state.ts';
 
 /** What is to be looked at, and what was decided about it. */
 
@@ -157,23 +158,10 @@ export async function selectFindingsById(
 }
 
 /** A bar as somebody sees it who decides about it. */
-export interface FindingBar {
+export interface FindingBar extends BarState {
   session: string;
   /** When it begins; null for a daily bar. */
   ts: Date | null;
-  open: number;
-  high: number;
-  low: number;
-  close: number;
-  volume: number;
-  vwap: number | null;
-  tradeCount: number | null;
-  score: number;
-  /** Bits of model/quality.ts. */
-  flags: number;
-  isFinal: boolean;
-  provider: string;
-  receivedAt: Date;
 }
 
 export interface FindingBars {
@@ -186,38 +174,15 @@ export interface FindingBars {
 
 const NEIGHBORS = 5;
 
-interface BarRow {
+interface BarRow extends BarStateRow {
   session: string;
   ts: Date | null;
-  open: number;
-  high: number;
-  low: number;
-  close: number;
-  volume: number;
-  vwap: number | null;
-  trade_count: number | null;
-  score: number;
-  flags: number;
-  is_final: boolean;
-  provider: string;
-  ts_received: Date;
 }
 
 const toBar = (row: BarRow): FindingBar => ({
   session: row.session,
   ts: row.ts,
-  open: row.open,
-  high: row.high,
-  low: row.low,
-  close: row.close,
-  volume: row.volume,
-  vwap: row.vwap,
-  tradeCount: row.trade_count,
-  score: row.score,
-  flags: row.flags,
-  isFinal: row.is_final,
-  provider: row.provider,
-  receivedAt: row.ts_received,
+  ...toBarState(row),
 });
 
 /** The bar that a finding is about, and those around it in the same timeframe. */

@@ -1,5 +1,6 @@
 import { toDate } from '../model/session.ts';
 import { type AnySql, toTimestamp } from '../store/database.ts';
+import { type BarState, type BarStateRow, toBarState } from './bar-state.ts';
 
 /** What bars said before they were changed, and what they said then. */
 
@@ -28,21 +29,7 @@ export interface RevisionsQuery {
 }
 
 /** A bar as it was for some time. */
-export interface BarVersion {
-  open: number;
-  high: number;
-  low: number;
-  close: number;
-  volume: number;
-  vwap: number | null;
-  tradeCount: number | null;
-  score: number;
-  /** Bits of model/quality.ts. */
-  flags: number;
-  isFinal: boolean;
-  provider: string;
-  /** When its values were received. */
-  receivedAt: Date;
+export interface BarVersion extends BarState {
   /** When it ceased to be so; null: it is so now. */
   replacedAt: Date | null;
 }
@@ -72,22 +59,7 @@ export interface RevisionsPage {
   next: RevisionPosition | null;
 }
 
-interface VersionRow {
-  open: number;
-  high: number;
-  low: number;
-  close: number;
-  volume: number;
-  vwap: number | null;
-  trade_count: number | null;
-  score: number;
-  flags: number;
-  is_final: boolean;
-  provider: string;
-  ts_received: Date;
-}
-
-type PageRow = VersionRow & {
+type PageRow = BarStateRow & {
   revision_id: number;
   instrument_id: number;
   symbol: string;
@@ -98,7 +70,7 @@ type PageRow = VersionRow & {
   ts_replaced: Date;
   replaced_micros: number;
   true_from: Date;
-} & { [Column in keyof VersionRow as `new_${Column}`]: VersionRow[Column] | null } & {
+} & { [Column in keyof BarStateRow as `new_${Column}`]: BarStateRow[Column] | null } & {
   new_ts_replaced: Date | null;
 };
 
@@ -193,7 +165,7 @@ function toRevision(row: PageRow): Revision {
   return {
     ...{ revisionId: revision_id, instrumentId: instrument_id, symbol, timeframe, session, ts },
     reason,
-    old: { ...toVersion(row), replacedAt: row.ts_replaced },
+    old: { ...toBarState(row), replacedAt: row.ts_replaced },
     trueFrom: true_from,
     replacement: toReplacement(row),
   };
@@ -204,16 +176,8 @@ function toReplacement(row: PageRow): BarVersion | null {
   const named = Object.entries(row).filter(([name]) => name.startsWith('new_'));
   const version = Object.fromEntries(named.map(([name, value]) => [name.slice(4), value]));
   return {
-    ...toVersion(version as unknown as VersionRow),
+    ...toBarState(version as unknown as BarStateRow),
     replacedAt: row.new_ts_replaced,
-  };
-}
-
-function toVersion(row: VersionRow): Omit<BarVersion, 'replacedAt'> {
-  const { open, high, low, close, volume, vwap, score, flags, provider } = row;
-  return {
-    ...{ open, high, low, close, volume, vwap, tradeCount: row.trade_count, score, flags },
-    ...{ isFinal: row.is_final, provider, receivedAt: row.ts_received },
   };
 }
 

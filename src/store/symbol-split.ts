@@ -88,19 +88,19 @@ async function hasRows(tx: Transaction, span: MisplacedSpan): Promise<boolean> {
   const [first, last] = instants(span);
   const found = await Promise.all([
     ...BY_SESSION.map(
-      (table) => tx<{ any: boolean }[]>`
+      (table) => tx<{ held: boolean }[]>`
         select exists (select from ${tx(table)}
           where instrument_id = ${span.instrumentId}
-            and session >= ${start}::text::date and session < ${end}::text::date) as any`,
+            and session >= ${start}::text::date and session < ${end}::text::date) as held`,
     ),
     ...BY_INSTANT.map(
-      (table) => tx<{ any: boolean }[]>`
+      (table) => tx<{ held: boolean }[]>`
         select exists (select from ${tx(table)}
           where instrument_id = ${span.instrumentId}
-            and ts >= ${first}::text::timestamptz and ts < ${last}::text::timestamptz) as any`,
+            and ts >= ${first}::text::timestamptz and ts < ${last}::text::timestamptz) as held`,
     ),
   ]);
-  return found.some(([row]) => row.any);
+  return found.some(([row]) => row.held);
 }
 
 function refuseMove({ symbol, startDay, endDay, instrumentId }: Part): never {

@@ -1,10 +1,9 @@
-import { afterAll, beforeAll, expect, test } from 'bun:test';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { expect, test } from 'bun:test';
 import { join } from 'node:path';
 import { FLAG } from '../../src/model/quality.ts';
 import { describeEditions } from '../database.ts';
 import { runCli } from '../fixtures/cli-process.ts';
+import { useScratchFolder } from '../fixtures/scratch-folder.ts';
 import { SHARED_DATA } from '../vendor-server.ts';
 
 const ACTIONS = join(SHARED_DATA, 'corporate_actions');
@@ -12,17 +11,7 @@ const SPLITS = join(ACTIONS, 'av_splits_extracted.csv');
 const DIVIDENDS = join(ACTIONS, 'av_dividends_extracted.csv');
 const APPLE = join(SHARED_DATA, 'daily/av_raw_2023/daily_AAPL.csv');
 
-let folder = '';
-beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), 'marketd-import-'));
-});
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-function write(name: string, ...lines: string[]): string {
-  const path = join(folder, name);
-  writeFileSync(path, `${lines.join('\n')}\n`);
-  return path;
-}
+const { path, write } = useScratchFolder();
 
 describeEditions('marketd import of splits and dividends', (database) => {
   const run = (...args: string[]) => runCli(['import', ...args], { DATABASE_URL: database().url });
@@ -88,8 +77,8 @@ describeEditions('marketd import of splits and dividends', (database) => {
     ['no name of a provider', ['--provider', 'A B'], 'provider must be a short'],
   ])('%s changes nothing', async (_, args, reason) => {
     const { sql } = database();
-    writeFileSync(join(folder, 'torn.csv.gz'), Bun.gzipSync('symbol,date,dividend\n').slice(0, 20));
-    const paths = args.map((arg) => (arg.startsWith('torn') ? join(folder, arg) : arg));
+    await Bun.write(path('torn.csv.gz'), Bun.gzipSync('symbol,date,dividend\n').slice(0, 20));
+    const paths = args.map((arg) => (arg.startsWith('torn') ? path(arg) : arg));
     const own = write('new.csv', 'symbol,ex_date,dividend', 'NEWCO,2020-01-02,0.5');
     const { code, err } = await run(own, ...paths);
     expect(err).toContain(reason);

@@ -1,9 +1,8 @@
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { describe, expect, test } from 'bun:test';
 import { join } from 'node:path';
 import { describeEditions } from '../database.ts';
 import { runCli } from '../fixtures/cli-process.ts';
+import { useScratchFolder } from '../fixtures/scratch-folder.ts';
 import { SHARED_DATA } from '../vendor-server.ts';
 
 const MINUTE = join(SHARED_DATA, 'minute');
@@ -12,17 +11,7 @@ const HALF_DAY = join(MINUTE, 'lean/goog_20151224.csv');
 const STAMPED_AT_THE_END = join(MINUTE, 'av_201902/AAPL_1min.csv');
 const DAILY = join(SHARED_DATA, 'daily/sp500_5yr_2013_2018/all_stocks_5yr.csv');
 
-let folder = '';
-beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), 'marketd-import-'));
-});
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-function write(name: string, ...lines: string[]): string {
-  const path = join(folder, name);
-  writeFileSync(path, `${lines.join('\n')}\n`);
-  return path;
-}
+const { path, write } = useScratchFolder();
 
 const HEADER = 'ts,open,high,low,close,volume';
 
@@ -119,7 +108,7 @@ describeEditions('marketd import of bars below a day', (database) => {
       ['a unit of trades', () => [SPY, '--unit', 'ms'], 'only s has to be said'],
       ['files of two kinds', () => [SPY, DAILY], 'import them one by one'],
       ['no file', () => [], 'name the files to import'],
-      ['a file that is not there', () => [join(folder, 'nowhere.csv')], 'cannot read'],
+      ['a file that is not there', () => [path('nowhere.csv')], 'cannot read'],
       [
         'seconds that are not said',
         () => [
