@@ -2,13 +2,20 @@ import type { Config } from './config.ts';
 import { errorMessage } from './errors.ts';
 import type { BackfillContext, BackfillProgress, BackfillReport } from './ingest/backfill.ts';
 import { makeYahooSource } from './ingest/bar-source.ts';
-import { startLeader } from './ingest/leader.ts';
+import { type JobQueue, type Reconcile, startJobQueue } from './ingest/job-queue.ts';
+import { type Leader, startLeader } from './ingest/leader.ts';
 import { type MarketJob, startMarketJob } from './ingest/market-hours.ts';
-import { RECONCILE_JOB, reconcileRange, runReconciliation } from './ingest/reconcile.ts';
+import {
+  RECONCILE_JOB,
+  type ReconcileContext,
+  reconcileRange,
+  runReconciliation,
+} from './ingest/reconcile.ts';
 import { collectIntraday, type Scheduler, startScheduler } from './ingest/scheduler.ts';
 import { LAST_QUOTES_DELAY_MS, makeSnapshotCollector } from './ingest/snapshots.ts';
 import { type SyntheticTrades, startSyntheticTrades } from './ingest/synthetic-trades.ts';
 import { startWeekly, type WeeklyJob } from './ingest/weekly.ts';
+import type { MarketJobView } from './model/market-job.ts';
 import type { Calendar } from './model/session.ts';
 import { type Clock, systemClock } from './providers/http.ts';
 import { makeYahoo, type Yahoo } from './providers/yahoo.ts';
@@ -37,9 +44,23 @@ export interface BackgroundOptions {
   onReport?: (report: BackfillReport) => void;
 }
 
+/** A job that follows the market's hours, and how often it runs. */
+export interface ScheduledMarketJob {
+  name: string;
+  everySeconds: number;
+  lastRunDelaySeconds: number;
+  job: MarketJob;
+}
+
 export interface Background {
   scheduler: Scheduler | undefined;
-  marketJobs: readonly { name: string; job: MarketJob }[];
+  marketJobs: readonly ScheduledMarketJob[];
+  /** How they are now. */
+  describeMarketJobs(): MarketJobView[];
+  /** The calendar says otherwise now: what follows the market's hours decides anew. */
+  replan(): void;
+  /** An operator asked for something or cancelled it, or a run has ended. */
+  wake(): void;
   stop(): Promise<void>;
 }
 
@@ -49,11 +70,20 @@ const LAST_RUN_DELAY_MS = 15 * 60_000;
 /** Sunday morning, UTC. */
 const RECONCILE_AT = { weekday: 0, hour: 6 };
 
+const NOTHING: Background = {
+  scheduler: undefined,
+  marketJobs: [],
+  describeMarketJobs: () => [],
+  replan: () => {},
+  wake: () => {},
+  stop: async () => {},
+};
+
 /** Starts what the configuration asks for. Nothing when SCHEDULER=off. */
 export async function startBackground(options: BackgroundOptions): Promise<Background> {
   const { config, log, backfill, isDemo } = options;
   if (config.SCHEDULER === 'off') {
-    return { scheduler: undefined, marketJobs: [], stop: async () => {} };
+    return NOTHING;
   }
   const scheduler = backfill && startNights(options, backfill);
   if (!scheduler) {
@@ -63,13 +93,25 @@ export async function startBackground(options: BackgroundOptions): Promise<Backg
   const isLeader = () => leader.isLeader();
   // Made-up days come once a day; there is nothing to collect while the market is open.
   const hasIntraday = backfill && !isDemo;
-  const marketJobs = hasIntraday
-    ? [{ name: 'intraday', job: startIntraday(options, backfill, isLeader) }]
-    : [];
+  const marketJobs: ScheduledMarketJob[] = [];
+  if (hasIntraday) {
+    marketJobs.push({
+      ...{ name: 'intraday', everySeconds: config.INTRADAY_INTERVAL_SECONDS },
+      lastRunDelaySeconds: LAST_RUN_DELAY_MS / 1000,
+      job: startIntraday(options, backfill, isLeader),
+    });
+  }
   const yahoo = connectYahoo(options);
   const quotes = yahoo && startQuotes(options, yahoo, isLeader);
-  if (quotes) marketJobs.push({ name: 'quotes', job: quotes.job });
+  if (quotes) {
+    marketJobs.push({
+      ...{ name: 'quotes', everySeconds: config.QUOTES_INTERVAL_SECONDS },
+      lastRunDelaySeconds: LAST_QUOTES_DELAY_MS / 1000,
+      job: quotes.job,
+    });
+  }
   const reconciling = yahoo && startReconciling(options, yahoo, isLeader);
+  const requests = startRequests(options, { leader, scheduler, yahoo });
   const pruning = startEventPruning({
     write: options.database.write,
     retentionHours: config.STREAM_RETENTION_HOURS,
@@ -80,8 +122,14 @@ export async function startBackground(options: BackgroundOptions): Promise<Backg
   return {
     scheduler,
     marketJobs,
+    describeMarketJobs: () => marketJobs.map(({ job, ...rest }) => ({ ...rest, ...job.state() })),
+    replan: () => {
+      for (const { job } of marketJobs) job.replan();
+    },
+    wake: () => requests.wake(),
     stop: async () => {
       await Promise.all([
+        requests.stop(),
         trades?.stop(),
         reconciling?.stop(),
         pruning.stop(),
@@ -161,18 +209,61 @@ function startQuotes(
   return { job, close: () => collector.close() };
 }
 
-/** Once a week a sample of the stored bars beside Yahoo's; after Sunday's night run. */
-function startReconciling(
-  { config, database, calendar, log, clock = systemClock }: BackgroundOptions,
-  yahoo: Yahoo,
-  isLeader: () => boolean,
-): WeeklyJob | undefined {
-  if (config.RECONCILE === 'off') return undefined;
-  const context = {
+/** What operators ask for. */
+function startRequests(
+  options: BackgroundOptions,
+  jobs: {
+    leader: Pick<Leader, 'isLeader' | 'lost'>;
+    scheduler: Scheduler | undefined;
+    yahoo: Yahoo | undefined;
+  },
+): JobQueue {
+  const { database, backfill, log, clock = systemClock } = options;
+  const { leader, scheduler, yahoo } = jobs;
+  return startJobQueue({
+    ...{ database, leader, backfill, log, now: () => clock.now() },
+    reconcile: yahoo && makeReconcile(options, yahoo),
+    closesBackfills: scheduler === undefined,
+    caughtUp: scheduler?.caughtUp,
+  });
+}
+
+/** A sample drawn by chance, whenever an operator wants one. */
+function makeReconcile(options: BackgroundOptions, yahoo: Yahoo): Reconcile | undefined {
+  if (options.config.RECONCILE === 'off') return undefined;
+  const context = reconcileContext(options);
+  const source = makeYahooSource(yahoo);
+  return ({ signal, onRun }) => {
+    const which = {
+      count: options.config.RECONCILE_SAMPLE,
+      seed: 1 + Math.floor(Math.random() * SEED_MAX),
+    };
+    const range = reconcileRange(context, {});
+    return runReconciliation(context, { source, which, range, origin: 'operator', onRun }, signal);
+  };
+}
+
+/** As `marketd reconcile --seed` takes it. */
+const SEED_MAX = 999_999_999;
+
+function reconcileContext(options: BackgroundOptions): ReconcileContext {
+  const { config, database, calendar, log, clock = systemClock } = options;
+  return {
     ...{ database, calendar, log, now: () => clock.now() },
     publishDelayMs: config.PUBLISH_DELAY_MINUTES * 60_000,
     actionsOf: (instrumentId: number) => selectPriceActions(database.read, instrumentId),
   };
+}
+
+/** Once a week a sample of the stored bars beside Yahoo's; after Sunday's night run. */
+function startReconciling(
+  options: BackgroundOptions,
+  yahoo: Yahoo,
+  isLeader: () => boolean,
+): WeeklyJob | undefined {
+  const { config, database, log, clock = systemClock } = options;
+  if (config.RECONCILE === 'off') return undefined;
+  const context = reconcileContext(options);
   const source = makeYahooSource(yahoo);
   return startWeekly({
     ...{ name: RECONCILE_JOB, ...RECONCILE_AT, clock, isLeader, log },

@@ -32,6 +32,8 @@ export class ProviderError extends Error {
     readonly kind: ProviderErrorKind,
     /** The first kilobyte of the answer, for the operator. */
     readonly body?: string,
+    /** Of the answer; undefined when there was none. */
+    readonly status?: number,
   ) {
     super(message);
   }

@@ -1,6 +1,7 @@
 import { expect, test } from 'bun:test';
 import { type BackgroundOptions, startBackground } from '../src/background.ts';
 import { parseConfig } from '../src/config.ts';
+import { insertJobRequest, selectJobRequest } from '../src/store/job-requests.ts';
 import { updateTimeframes, upsertSymbols } from '../src/store/symbols.ts';
 import { describeEditions } from './database.ts';
 import { openWorld, type World } from './fixtures/backfill-world.ts';
@@ -116,6 +117,38 @@ describeEditions('jobs in the background', (database) => {
       expect(run).toEqual({ origin: 'catch-up', scheduled_for: new Date('2025-10-26T06:00:00Z') });
     } finally {
       await background.stop();
+    }
+  });
+
+  test('an operator’s reconciliation is run when it is asked for', async () => {
+    await using world = await openWorld(database().edition, {
+      ...{ now: '2025-10-28T12:00:00Z', firstSession: '2025-10-20' },
+    });
+    const { sql } = world;
+    const held = sessionsFrom('2025-10-06', 15).map((session) => flatBar(session));
+    const receivedAt = Date.parse('2025-10-25T02:00:00Z');
+    await ingest(sql, await addInstrument(sql, 'AAPL'), held, {}, { receivedAt });
+    const yahoo = startYahooServer();
+    yahoo.charts.set('AAPL', makeChart('AAPL', held));
+    const { options } = await start(world, '2025-10-28T12:00:00Z', {
+      ...{ RECONCILE: 'yahoo', YAHOO_BASE_URL: yahoo.url, YAHOO_REQUESTS_PER_MINUTE: '6000' },
+    });
+    const background = await startBackground(options);
+    try {
+      const atMs = Date.parse('2025-10-28T12:00:00Z');
+      const asked = { kind: 'reconcile', arguments: null, actor: 'page 127.0.0.1' } as const;
+      const { requestId } = await insertJobRequest(sql, asked, atMs);
+      const done = await until(async () => {
+        background.wake();
+        const request = await selectJobRequest(sql, requestId);
+        return request?.finishedAt ? request : undefined;
+      });
+      expect(done).toMatchObject({ state: 'succeeded', message: '1 symbol compared' });
+      const [run] = await sql`select job, origin from job_runs where run_id = ${done.runId}`;
+      expect(run).toEqual({ job: 'reconcile', origin: 'operator' });
+    } finally {
+      await background.stop();
+      await yahoo.stop();
     }
   });
 

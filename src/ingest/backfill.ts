@@ -9,6 +9,7 @@ import { sessionUnderWay } from '../model/session-part.ts';
 import type { GroupedBarsAnswer, Provider } from '../providers/provider.ts';
 import { selectEntitledFrom } from '../query/coverage.ts';
 import type { Database } from '../store/database.ts';
+import { FAILURES_KEPT_MAX, insertRequestFailure } from '../store/job-requests.ts';
 import {
   type BackfillResult,
   finishRun,
@@ -26,6 +27,7 @@ import { refreshActions, refreshDescriptions } from './corporate-action.ts';
 import { type IngestItem, type IngestOptions, ingestBars } from './ingest.ts';
 import { type IntradayItem, ingestIntraday } from './intraday.ts';
 import {
+  type ActionTask,
   type BackfillPlan,
   type GroupedTask,
   type PlanInput,
@@ -72,6 +74,8 @@ export interface BackfillRequest {
    */
   requestsMax?: number;
   signal?: AbortSignal;
+  /** Called as soon as the run has its number; without anything to do there is none. */
+  onRun?: (runId: number) => Promise<void>;
   onProgress?: (progress: BackfillProgress) => void;
 }
 
@@ -239,7 +243,7 @@ export async function runBackfill(
   context: BackfillContext,
   request: BackfillRequest,
 ): Promise<BackfillReport> {
-  const lease = await leaseLock(context.database.url, 'backfill');
+  const lease = await leaseLock(context.database.url, BACKFILL_LOCK);
   if (!lease) {
     throw new BackfillBusyError(
       'another backfill is running on this database: wait for it, or watch it in job_runs',
@@ -249,7 +253,8 @@ export async function runBackfill(
     const { plan, instruments } = await planRequest(context, request);
     const isIdle = plan.requests.total === 0 && plan.refused.length === 0;
     // A night is recorded even when it had nothing to do: it says that it was not missed.
-    const isNight = request.origin !== 'command' && (request.timeframe ?? '1d') === '1d';
+    const isAsked = request.origin === 'command' || request.origin === 'operator';
+    const isNight = !isAsked && (request.timeframe ?? '1d') === '1d';
     if (isIdle && !isNight) return idleReport(instruments.length, plan);
     const run = new BackfillRun(context, request, plan, instruments.length);
     return await run.execute(lease.lost);
@@ -272,8 +277,13 @@ function idleReport(symbols: number, plan: BackfillPlan): BackfillReport {
   };
 }
 
+/** The lock of all backfills: of all processes one asks a provider for bars. */
+export const BACKFILL_LOCK = 'backfill';
+/** Names under which runs that hold it are kept. */
+export const BACKFILL_JOBS = ['backfill', 'backfill 1h', 'backfill 1m'] as const;
+
 /** The name under which runs of a timeframe are kept. The nightly one is of daily bars. */
-function backfillJob(timeframe: '1d' | StoredIntraday): string {
+function backfillJob(timeframe: '1d' | StoredIntraday): (typeof BACKFILL_JOBS)[number] {
   return timeframe === '1d' ? 'backfill' : `backfill ${timeframe}`;
 }
 
@@ -288,6 +298,15 @@ const FAILURES_IN_A_ROW_MAX = 5;
 const TOO_EARLY_SESSIONS_MAX = 3;
 /** Precision with which a plan's first included day is searched. */
 const ENTITLEMENT_DAYS = 8;
+
+/** What a request was about; days since 1970-01-01, both inclusive. */
+interface AskedOfProvider {
+  /** Null: the whole market. */
+  symbol: string | null;
+  dataset: string;
+  firstDay?: number;
+  lastDay?: number;
+}
 
 /** What has arrived for an instrument and is not committed yet. */
 interface PendingItem {
@@ -318,6 +337,8 @@ class BackfillRun {
   #done = 0;
   #total: number;
   #failedInARow = 0;
+  /** Failed requests that are kept with the provider's words. */
+  #kept = 0;
   #runId = 0;
   #lastUpdate = 0;
   #entitledFrom: number | null = null;
@@ -362,6 +383,7 @@ class BackfillRun {
       signal?.addEventListener('abort', stop(signal), { once: true });
     }
     try {
+      await this.request.onRun?.(this.#runId);
       await this.#work();
       await this.#saveProgress();
       const failed = this.#failures.length;
@@ -389,11 +411,12 @@ class BackfillRun {
   async #work(): Promise<void> {
     const { plan, context } = this;
     const signal = this.#abort.signal;
-    const described = await refreshDescriptions(context, plan, signal);
+    const described = await refreshDescriptions(context, plan, signal, (error, symbol) =>
+      this.#keepFailure(error, { symbol, dataset: 'symbols' }),
+    );
     this.#advance('symbols', plan.requests.describe);
     for (const task of plan.actions) {
-      const failure = await refreshActions(context, task, this.#options, signal);
-      if (failure) this.#failures.push({ symbol: task.instrument?.symbol ?? '*', error: failure });
+      await this.#actions(task);
       this.#advance(task.dataset, task.requests);
     }
     for (const task of plan.refused) {
@@ -410,6 +433,39 @@ class BackfillRun {
     await this.#flush();
     const failed = outcomes.find((outcome) => outcome.status === 'rejected');
     if (failed) throw failed.reason;
+  }
+
+  async #actions(task: ActionTask): Promise<void> {
+    const { dataset, instrument, firstDay, lastDay } = task;
+    const symbol = instrument?.symbol ?? null;
+    const asked = { symbol, dataset, firstDay, lastDay };
+    try {
+      const failure = await refreshActions(this.context, task, this.#options, this.#abort.signal);
+      if (!failure) return;
+      await this.#keepFailure(failure, asked);
+      const error = `${dataset}: ${failure.message}`;
+      this.#failures.push({ symbol: symbol ?? '*', error });
+    } catch (error) {
+      if (error instanceof ProviderError) await this.#keepFailure(error, asked);
+      throw error;
+    }
+  }
+
+  /** Keeps what the provider said, for the operator; of a run with a great many the first ones. */
+  async #keepFailure(error: ProviderError, asked: AskedOfProvider): Promise<void> {
+    if (this.#kept >= FAILURES_KEPT_MAX) return;
+    this.#kept++;
+    const { symbol, dataset, firstDay, lastDay } = asked;
+    const { message, kind, status = null, body = null } = error;
+    const date = (day: number | undefined) => (day === undefined ? null : toDate(day));
+    await insertRequestFailure(
+      this.context.database.write,
+      {
+        ...{ runId: this.#runId, symbol, dataset, kind, status, message, body },
+        ...{ firstSession: date(firstDay), lastSession: date(lastDay) },
+      },
+      this.context.now(),
+    );
   }
 
   /** Lets the first error that ends the run end every other task. */
@@ -606,10 +662,15 @@ class BackfillRun {
     lastDay: number,
   ): Promise<void> {
     this.#abort.signal.throwIfAborted(); // what ended the run is not this symbol's failure
-    if (!(error instanceof ProviderError) || error.kind === 'unauthorized') throw error;
-    const message = errorMessage(error);
+    if (!(error instanceof ProviderError)) throw error;
     const [first] = instruments;
-    const symbol = instruments.length === 1 ? first.symbol : toDate(firstDay);
+    const only = instruments.length === 1 ? first.symbol : null;
+    await this.#keepFailure(error, {
+      ...{ symbol: only, dataset: this.#timeframe, firstDay, lastDay },
+    });
+    if (error.kind === 'unauthorized') throw error;
+    const message = errorMessage(error);
+    const symbol = only ?? toDate(firstDay);
     this.#failures.push({ symbol, error: message });
     this.context.log('WARNING', `${symbol}: ${message}`, error.body ? { body: error.body } : {});
     const results = instruments.map((instrument) => ({

@@ -31,7 +31,7 @@ import {
 /**
  * Asks for splits or dividends, stores them with their coverage, and scores again the bars that
  * they explain. A refusal by the plan is recorded; bars do not depend on it.
- * @returns what failed, in words; undefined when nothing did.
+ * @returns what failed; undefined when nothing did.
  * @throws ProviderError when the key is refused.
  */
 export async function refreshActions(
@@ -39,7 +39,7 @@ export async function refreshActions(
   task: ActionTask,
   options: Omit<IngestOptions, 'receivedAt'>,
   signal: AbortSignal,
-): Promise<string | undefined> {
+): Promise<ProviderError | undefined> {
   const { provider, database, calendar, now } = context;
   const isLatest = task.lastDay >= calendar.latestSession(now(), context.publishDelayMs);
   // What is announced is known before the first session without it.
@@ -59,10 +59,10 @@ export async function refreshActions(
     }
   } catch (error) {
     if (!(error instanceof ProviderError) || error.kind === 'unauthorized') throw error;
-    const message = `${task.dataset}: ${errorMessage(error)}`;
     if (error.kind !== 'not_entitled') {
+      const message = `${task.dataset}: ${errorMessage(error)}`;
       context.log('WARNING', message, error.body ? { body: error.body } : {});
-      return message;
+      return error;
     }
     refusal = error.message;
   }
@@ -208,24 +208,35 @@ export async function rescoreActions(
 /**
  * Looks up names and listing dates of instruments that were never described. A failure is logged
  * and tried again by the next run: bars do not depend on it.
+ * @param onFailure is told of each; the symbol is null when all were asked for.
  * @returns listing dates (days) of what was looked up, by instrument.
  */
 export async function refreshDescriptions(
   context: BackfillContext,
   plan: BackfillPlan,
   signal: AbortSignal,
+  onFailure: OnDescribeFailure,
 ): Promise<Map<number, number | null>> {
   const found = plan.describeByList
-    ? await describeByList(context, plan, signal)
-    : await describeEach(context, plan, signal);
+    ? await describeByList(context, plan, signal, onFailure)
+    : await describeEach(context, plan, signal, onFailure);
   await upsertDescriptions(context.database.write, found);
   const day = (date: string | null) => (date === null ? null : toDay(date));
   return new Map(found.map((one) => [one.instrumentId, day(one.listedOn)]));
 }
 
+type OnDescribeFailure = (error: ProviderError, symbol: string | null) => Promise<void>;
+
 /** Logs a failure that the run can do without. @throws what it cannot do without. */
-function forgive(context: BackfillContext, error: unknown): ProviderError {
-  if (!(error instanceof ProviderError) || error.kind === 'unauthorized') throw error;
+async function forgive(
+  context: BackfillContext,
+  error: unknown,
+  symbol: string | null,
+  onFailure: OnDescribeFailure,
+): Promise<ProviderError> {
+  if (!(error instanceof ProviderError)) throw error;
+  await onFailure(error, symbol);
+  if (error.kind === 'unauthorized') throw error;
   context.log('WARNING', `names and listing dates: ${errorMessage(error)}`);
   return error;
 }
@@ -234,15 +245,16 @@ async function describeEach(
   context: BackfillContext,
   plan: BackfillPlan,
   signal: AbortSignal,
+  onFailure: OnDescribeFailure,
 ): Promise<Description[]> {
   const found: Description[] = [];
-  for (const { instrumentId, providerSymbol } of plan.describe) {
+  for (const { instrumentId, providerSymbol, symbol } of plan.describe) {
     try {
       const listed = await context.provider.fetchSymbol(providerSymbol, signal);
       found.push(toDescription(instrumentId, listed));
     } catch (error) {
       // A bad answer is about this symbol; a provider that is away will be for the next as well.
-      const { kind } = forgive(context, error);
+      const { kind } = await forgive(context, error, symbol, onFailure);
       if (kind === 'unavailable' || kind === 'rate_limited') break;
     }
   }
@@ -253,6 +265,7 @@ async function describeByList(
   context: BackfillContext,
   plan: BackfillPlan,
   signal: AbortSignal,
+  onFailure: OnDescribeFailure,
 ): Promise<Description[]> {
   const wanted = new Map(plan.describe.map((i) => [i.providerSymbol, i.instrumentId]));
   const found: Description[] = [];
@@ -266,7 +279,7 @@ async function describeByList(
       }
     }
   } catch (error) {
-    forgive(context, error);
+    await forgive(context, error, null, onFailure);
     return found;
   }
   // Not in the list of active symbols: nothing to say, and not asked for again.

@@ -1,5 +1,5 @@
 import { errorMessage } from '../errors.ts';
-import { type Lease, leaseLock } from '../store/jobs.ts';
+import { LEAD_LOCK, type Lease, leaseLock } from '../store/jobs.ts';
 
 export interface LeaderOptions {
   /** The database's URL: whoever holds its lock `scheduler` leads. */
@@ -50,7 +50,7 @@ class Candidate {
     const { url, log, onStandby } = this.options;
     let lease: Lease | undefined;
     try {
-      lease = await leaseLock(url, 'scheduler');
+      lease = await leaseLock(url, LEAD_LOCK);
     } catch (error) {
       log('WARNING', `cannot take the lead: ${errorMessage(error)}`);
     }

@@ -43,6 +43,8 @@ export interface MarketJobState {
 
 export interface MarketJob {
   state(): MarketJobState;
+  /** The calendar says otherwise now: decides anew when to wake. */
+  replan(): void;
   /** Ends the sleep, tells the run in progress to stop and waits for it. */
   stop(): Promise<void>;
 }
@@ -60,7 +62,8 @@ const TIMER_MS_MAX = 2 ** 31 - 1;
  * Runs never overlap: one that takes long skips beats, but never the last. A run that fails is
  * logged, and the next one comes as usual. After a wake-up that came late (a suspended machine)
  * the clock decides anew: one run when the market is open; else the last run, when it was slept
- * through; else none. A session that was over when the job began gets no last run.
+ * through; else none. A session that was over when the job began, or when the calendar came to
+ * have it, gets no last run.
  * @throws RangeError when the beat or the delay is out of range.
  */
 export function startMarketJob(options: MarketJobOptions): MarketJob {
@@ -71,8 +74,15 @@ export function startMarketJob(options: MarketJobOptions): MarketJob {
   }
   const worker = new MarketWorker(options);
   worker.start();
-  return { state: () => worker.state(), stop: () => worker.stop() };
+  return {
+    state: () => worker.state(),
+    replan: () => worker.replan(),
+    stop: () => worker.stop(),
+  };
 }
+
+/** Why a sleep ended early. */
+const REPLANNED = new Error('the calendar says otherwise');
 
 /** The open hours of a session: [startMs, endMs). */
 interface Window {
@@ -87,6 +97,8 @@ class MarketWorker {
   #isEnded = false;
   #isRunning = false;
   #wakeMs: number | null = null;
+  /** Ends the sleep, which is then as long as the calendar says. */
+  #alarm = new AbortController();
   #lastRun: MarketRun | null = null;
   #lastError: MarketJobState['lastError'] = null;
   /** Every beat up to this instant is done, or skipped for good. */
@@ -123,6 +135,20 @@ class MarketWorker {
     await this.#ended;
   }
 
+  replan(): void {
+    // While it runs the run itself settles what it was for.
+    if (!this.#isRunning) this.#settleAnew(this.#clock.now());
+    this.#alarm.abort(REPLANNED);
+  }
+
+  /** As at the start: at once in a session that nothing ran in yet, none for what is over. */
+  #settleAnew(nowMs: number): void {
+    const open = this.#windowAt(nowMs);
+    const lastMs = this.#lastRun?.startedAt.getTime() ?? Number.NEGATIVE_INFINITY;
+    if (!open) this.#settledMs = Math.max(this.#settledMs, nowMs);
+    else if (lastMs < open.startMs) this.#settledMs = open.startMs - 1;
+  }
+
   async #work(): Promise<void> {
     const { name, log } = this.options;
     const startedMs = this.#clock.now();
@@ -134,20 +160,25 @@ class MarketWorker {
         log('WARNING', `${name} ended: the exchange calendar has no further session`);
         return;
       }
-      await this.#sleepUntil(beatMs);
-      await this.#beat();
+      if (await this.#sleepUntil(beatMs)) await this.#beat();
     }
   }
 
-  /** Rejects when the job is stopped. */
-  async #sleepUntil(ms: number): Promise<void> {
-    const { signal } = this.#abort;
+  /** Rejects when the job is stopped; false when the time was not to be slept out. */
+  async #sleepUntil(ms: number): Promise<boolean> {
+    const stopped = this.#abort.signal;
+    if (this.#alarm.signal.aborted) this.#alarm = new AbortController();
+    const { signal: replanned } = this.#alarm;
+    const signal = AbortSignal.any([stopped, replanned]);
     this.#wakeMs = ms;
     for (;;) {
-      signal.throwIfAborted();
+      stopped.throwIfAborted();
+      if (replanned.aborted) return false;
       const waitMs = ms - this.#clock.now();
-      if (waitMs <= 0) return;
-      await this.#clock.sleep(Math.min(waitMs, TIMER_MS_MAX), signal);
+      if (waitMs <= 0) return true;
+      await this.#clock.sleep(Math.min(waitMs, TIMER_MS_MAX), signal).catch((error) => {
+        if (error !== REPLANNED) throw error;
+      });
     }
   }
 

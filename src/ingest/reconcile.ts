@@ -71,6 +71,8 @@ export interface ReconcileRequest {
   range: DayRange;
   origin: RunOrigin;
   scheduledFor?: Date;
+  /** Called as soon as the run has its number. */
+  onRun?: (runId: number) => Promise<void>;
   onProgress?: (progress: { done: number; total: number; symbol: string }) => void;
 }
 
@@ -171,6 +173,7 @@ class Reconciler {
     const { write } = context.database;
     const total = instruments.length;
     try {
+      await request.onRun?.(runId);
       for (const instrument of instruments) {
         signal.throwIfAborted();
         const done = this.#results.length;

@@ -12,6 +12,7 @@ import { type Calendar, toDate, toDay } from '../model/session.ts';
 import { latestWithBars } from '../model/session-part.ts';
 import { selectHeldDays, selectHeldSessions } from '../query/coverage.ts';
 import type { Sql } from '../store/database.ts';
+import type { RunOrigin } from '../store/jobs.ts';
 import { type Instrument, selectInstruments } from '../store/symbols.ts';
 import { selectCoverageRanges } from '../store/upsert.ts';
 import {
@@ -42,7 +43,10 @@ export interface RepairRequest {
   horizon: string;
   /** Requests of one run; undefined: as many as it takes. */
   requestsMax?: number;
+  /** 'command' when missing. */
+  origin?: RunOrigin;
   signal?: AbortSignal;
+  onRun?: (runId: number) => Promise<void>;
   /** What was found and is about to be asked for. */
   onPlan?: (plan: RepairPlan) => void;
   onProgress?: (progress: BackfillProgress) => void;
@@ -125,7 +129,7 @@ export async function runRepair(
 }
 
 function toBackfill(request: RepairRequest, symbols: readonly SymbolHoles[]): BackfillRequest {
-  const { timeframe, horizon, lastSession, requestsMax, signal, onProgress } = request;
+  const { timeframe, horizon, lastSession, requestsMax, signal, onProgress, onRun } = request;
   const due = symbols.filter((one) => one.due > 0);
   return {
     timeframe,
@@ -134,9 +138,10 @@ function toBackfill(request: RepairRequest, symbols: readonly SymbolHoles[]): Ba
     requestsMax,
     signal,
     onProgress,
+    onRun,
     symbols: request.symbols,
     holes: new Map(due.map(({ instrumentId, wanted }) => [instrumentId, wanted])),
-    origin: 'command',
+    origin: request.origin ?? 'command',
   };
 }
 

@@ -2,6 +2,8 @@ import { errorMessage } from '../errors.ts';
 import { newYorkDay, toDate } from '../model/session.ts';
 import { closeDeadRuns, selectLastScheduled } from '../store/jobs.ts';
 import {
+  BACKFILL_JOBS,
+  BACKFILL_LOCK,
   BackfillBusyError,
   type BackfillContext,
   type BackfillProgress,
@@ -28,6 +30,8 @@ export interface Scheduler {
   nextRun(): Date | null;
   /** Whether this process is the one that runs jobs. */
   isLeader(): boolean;
+  /** Fires when the lead that is held now is lost; undefined while it is not held. */
+  lost(): AbortSignal | undefined;
   /** Called by cron when the hour has come. */
   tick(): Promise<void>;
   /** Resolves when the first catch-up, if one was due, has ended. */
@@ -40,6 +44,8 @@ const DAY_MS = 86_400_000;
 /** A night that failed is tried again this often, this long after. */
 const RETRIES_MAX = 5;
 const RETRY_MS = 30 * 60_000;
+/** So long after it found another backfill under way, one that an operator started maybe. */
+const BUSY_RETRY_MS = 60_000;
 
 /** The latest instant at or before `nowMs` at which the nightly run was due. */
 export function lastDue(nowMs: number, hour: number, minute: number): Date {
@@ -58,6 +64,7 @@ export function startScheduler(context: BackfillContext, options: SchedulerOptio
     state: () => nightly.state(),
     nextRun: () => nightly.nextRun(),
     isLeader: () => nightly.leader.isLeader(),
+    lost: () => nightly.leader.lost(),
     tick: () => nightly.tick(),
     caughtUp: nightly.caughtUp.promise,
     stop: () => nightly.stop(),
@@ -138,7 +145,7 @@ class NightlyScheduler {
   async #catchUp(): Promise<void> {
     const { hour, minute } = this.options;
     const { database } = this.context;
-    await closeDeadRuns(database.url, database.write, 'backfill');
+    await closeDeadRuns(database.url, database.write, BACKFILL_LOCK, BACKFILL_JOBS);
     const due = lastDue(this.context.now(), hour, minute);
     const last = await selectLastScheduled(database.read, 'backfill');
     if (last !== undefined && last.getTime() >= due.getTime()) return;
@@ -165,10 +172,14 @@ class NightlyScheduler {
       await this.#fillIntraday(origin, stop);
     } catch (error) {
       if (signal.aborted) return;
-      context.log('ERROR', `the nightly backfill failed: ${errorMessage(error)}`);
-      if (!(error instanceof BackfillBusyError) && ++this.#retries > RETRIES_MAX) return;
+      const isBusy = error instanceof BackfillBusyError;
+      const message = errorMessage(error);
+      if (isBusy) context.log('INFO', `the nightly backfill waits: ${message}`);
+      else context.log('ERROR', `the nightly backfill failed: ${message}`);
+      if (!isBusy && ++this.#retries > RETRIES_MAX) return;
       const retry = () => this.#enqueue(() => this.#night('catch-up', due));
-      this.#timer = setTimeout(() => void retry(), RETRY_MS);
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => void retry(), isBusy ? BUSY_RETRY_MS : RETRY_MS);
     }
   }
 

@@ -108,7 +108,8 @@ export function makeHttpClient(options: HttpOptions): HttpClient {
 }
 
 function giveUp(error: ProviderError, attempts: number): ProviderError {
-  return new ProviderError(`${error.message} (${attempts} attempts)`, error.kind, error.body);
+  const { message, kind, body, status } = error;
+  return new ProviderError(`${message} (${attempts} attempts)`, kind, body, status);
 }
 
 /** Rejects with the signal's reason when it fires before the promise is settled. */
@@ -243,14 +244,14 @@ function parseReply(url: URL, reply: Reply, options: HttpOptions, clock: Clock):
   if (body === undefined) {
     const limit = options.bodyBytesMax ?? BODY_BYTES_MAX;
     const message = `${describe(url)}: the answer is larger than ${limit} bytes`;
-    return { error: new ProviderError(message, 'garbage'), attemptsMax: 1 };
+    return { error: new ProviderError(message, 'garbage', undefined, status), attemptsMax: 1 };
   }
   if (status === 200) {
     try {
       return { value: JSON.parse(body) };
     } catch {
       const message = `${describe(url)}: the answer is not JSON, or only the beginning of it`;
-      const error = new ProviderError(message, 'garbage', keepBody(body, options));
+      const error = new ProviderError(message, 'garbage', keepBody(body, options), status);
       return { error, attemptsMax: GARBAGE_ATTEMPTS_MAX };
     }
   }
@@ -258,7 +259,8 @@ function parseReply(url: URL, reply: Reply, options: HttpOptions, clock: Clock):
   const kind = refusal?.kind ?? statusKind(status);
   const said = refusal?.message ?? (reply.location === null ? '' : 'a redirect');
   const message = `${describe(url)}: answered ${status}${said && `, ${said}`}`;
-  const error = new ProviderError(redact(message, options), kind, keepBody(body, options));
+  const kept = keepBody(body, options);
+  const error = new ProviderError(redact(message, options), kind, kept, status);
   const isPassing = status === 429 || status === 408 || status >= 500;
   const retryAfterMs = isPassing ? parseRetryAfter(reply.retryAfter, clock.now()) : undefined;
   return {

@@ -122,7 +122,7 @@ function toSegment(symbol: string): string {
 /** An answer that is JSON, but not what is documented. A next_url in it may hold our key. */
 function garbage({ http }: Api, message: string, body: unknown): ProviderError {
   const kept = http.redact(JSON.stringify(body)).slice(0, 1_024);
-  return new ProviderError(http.redact(message), 'garbage', kept);
+  return new ProviderError(http.redact(message), 'garbage', kept, 200);
 }
 
 /** The first thing that is wrong, with the value that is: 'c is null: expected number'. */

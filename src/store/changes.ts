@@ -8,6 +8,10 @@ export type Change =
   | { kind: 'trades' | 'snapshots'; instrumentIds: number[] | 'all' }
   | { kind: 'symbols' }
   | { kind: 'runs' }
+  /** Overrides of the exchange calendar. */
+  | { kind: 'calendar' }
+  /** An operator asked for something, cancelled it, or something came of it. */
+  | { kind: 'jobs' }
   /** The log of events goes up to this number now. */
   | { kind: 'events'; eventId: number };
 
@@ -105,8 +109,13 @@ async function withDeadline<T>(query: PromiseLike<T>): Promise<T> {
 
 function parseChange(payload: string): Change | undefined {
   const [kind, ...rest] = payload.split(' ');
-  if (kind === 'symbols' || kind === 'runs') return { kind };
+  if (isWhole(kind)) return { kind };
   if (kind === 'events') return { kind, eventId: Number(rest[0]) };
   if (kind !== 'bars' && kind !== 'trades' && kind !== 'snapshots') return undefined;
   return { kind, instrumentIds: rest[0] === '*' ? 'all' : rest.map(Number) };
+}
+
+/** Of these nothing more is said than that they changed. */
+function isWhole(kind: string): kind is 'symbols' | 'runs' | 'jobs' | 'calendar' {
+  return ['symbols', 'runs', 'jobs', 'calendar'].includes(kind);
 }

@@ -178,7 +178,7 @@ export function toTimestamp(sql: AnySql, micros: number) {
 }
 
 /** What only one transaction at a time does, on a database. */
-export type LockName = 'ingest' | 'trades' | 'symbols' | 'events';
+export type LockName = 'ingest' | 'trades' | 'symbols' | 'events' | 'jobs';
 
 /** Waits for a lock; it is held until the transaction ends. */
 export async function lockTransaction(tx: Transaction, name: LockName): Promise<void> {

@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import { type AnySql, openPool, type Sql } from './database.ts';
 
-export type RunOrigin = 'schedule' | 'catch-up' | 'command' | 'start';
+export type RunOrigin = 'schedule' | 'catch-up' | 'command' | 'start' | 'operator';
 export type RunState = 'running' | 'succeeded' | 'failed' | 'interrupted';
 
 export interface RunCounts {
@@ -67,6 +67,26 @@ export async function leaseLock(url: string, name: string): Promise<Lease | unde
   return { lost: lost.signal, release };
 }
 
+/** Whether somebody holds a named lock of the database. */
+export async function isLockHeld(sql: AnySql, name: string): Promise<boolean> {
+  const [row] = await sql<{ held: boolean }[]>`
+    select exists (
+      select from pg_locks
+      where locktype = 'advisory' and granted and objsubid = 2
+        and database = (select oid from pg_database where datname = current_database())
+        and classid::bigint = hashtext('marketd')::bigint & 4294967295
+        and objid::bigint = hashtext(${name})::bigint & 4294967295) as held`;
+  return row.held;
+}
+
+/** Name of the lock of the process that runs the jobs. */
+export const LEAD_LOCK = 'scheduler';
+
+/** Whether a process leads: then what is asked for is run, else it waits for one. */
+export function isLed(sql: AnySql): Promise<boolean> {
+  return isLockHeld(sql, LEAD_LOCK);
+}
+
 /** Opens a run's record. Runs of the job that a dead process left open become `interrupted`. */
 export async function insertRun(
   sql: Sql,
@@ -82,12 +102,23 @@ export async function insertRun(
   return row.run_id;
 }
 
-/** Closes runs that a dead process left open; whoever holds the lock of a job is alive. */
-export async function closeDeadRuns(url: string, sql: Sql, job: string): Promise<void> {
-  const lease = await leaseLock(url, job);
+/**
+ * Closes runs that a dead process left open; whoever holds their lock is alive.
+ * @param jobs those that the lock is for; one of its own name when missing.
+ */
+export async function closeDeadRuns(
+  url: string,
+  sql: Sql,
+  lock: string,
+  jobs: readonly string[] = [lock],
+): Promise<void> {
+  const [open] = await sql`
+    select from job_runs where job = any(${[...jobs]}::text[]) and state = 'running' limit 1`;
+  if (!open) return;
+  const lease = await leaseLock(url, lock);
   if (!lease) return;
   try {
-    await interruptRuns(sql, job);
+    for (const job of jobs) await interruptRuns(sql, job);
   } finally {
     await lease.release();
   }
@@ -188,6 +219,28 @@ interface RunRow extends RunCounts {
   error: string | null;
 }
 
+const toRun = (row: RunRow): Run => ({
+  runId: row.run_id,
+  job: row.job,
+  origin: row.origin,
+  state: row.state,
+  scheduledFor: row.scheduled_for,
+  startedAt: row.started_at,
+  finishedAt: row.finished_at,
+  total: row.total,
+  done: row.done,
+  requests: row.requests,
+  inserted: row.inserted,
+  changed: row.changed,
+  unchanged: row.unchanged,
+  rejected: row.rejected,
+  error: row.error,
+});
+
+const runColumns = (sql: AnySql) => sql`
+  r.run_id, r.job, r.origin, r.state, r.scheduled_for, r.started_at, r.finished_at, r.total,
+  r.done, r.requests, r.inserted, r.changed, r.unchanged, r.rejected, r.error`;
+
 /**
  * What is worth seeing of the runs, newest first: of one job the latest `limit`; else so many of
  * the backfill and the last one of every other job, so that one that runs every minute hides none.
@@ -199,8 +252,7 @@ export async function selectRuns(sql: AnySql, limit: number, job?: string): Prom
       union all
       select (select min(job) from job_runs r where r.job > n.job) from names n
       where n.job is not null)
-    select r.run_id, r.job, r.origin, r.state, r.scheduled_for, r.started_at, r.finished_at,
-           r.total, r.done, r.requests, r.inserted, r.changed, r.unchanged, r.rejected, r.error
+    select ${runColumns(sql)}
     from names n
     cross join lateral (
       select *, row_number() over (order by started_at desc, run_id desc) as position
@@ -209,23 +261,113 @@ export async function selectRuns(sql: AnySql, limit: number, job?: string): Prom
     where case when ${job ?? null}::text is null then r.position = 1 or r.job = 'backfill'
                else r.job = ${job ?? null} end
     order by r.run_id desc`;
-  return rows.map((row) => ({
-    runId: row.run_id,
-    job: row.job,
-    origin: row.origin,
-    state: row.state,
-    scheduledFor: row.scheduled_for,
-    startedAt: row.started_at,
-    finishedAt: row.finished_at,
-    total: row.total,
-    done: row.done,
-    requests: row.requests,
-    inserted: row.inserted,
-    changed: row.changed,
-    unchanged: row.unchanged,
-    rejected: row.rejected,
-    error: row.error,
-  }));
+  return rows.map(toRun);
+}
+
+/** The newest of some jobs' runs that are under way. */
+export async function selectRunning(
+  sql: AnySql,
+  jobs: readonly string[],
+): Promise<Run | undefined> {
+  const [row] = await sql<RunRow[]>`
+    select ${runColumns(sql)} from job_runs r
+    where r.job = any(${[...jobs]}::text[]) and r.state = 'running' order by r.run_id desc limit 1`;
+  return row && toRun(row);
+}
+
+/** Every job that has run, by name. Looks at one row a job. */
+export async function selectRunJobs(sql: AnySql): Promise<string[]> {
+  const rows = await sql<{ job: string }[]>`
+    with recursive names as (
+      select min(job) as job from job_runs
+      union all
+      select (select min(job) from job_runs r where r.job > n.job) from names n
+      where n.job is not null)
+    select job from names where job is not null`;
+  return rows.map(({ job }) => job).sort();
+}
+
+export interface RunPage {
+  /** Newest first. */
+  runs: Run[];
+  /** All that the filter lets through. */
+  total: number;
+}
+
+/** A page of all runs, or of those of a job or in a state. */
+export async function selectRunPage(
+  sql: AnySql,
+  { job, state }: { job?: string; state?: RunState },
+  { limit, offset }: { limit: number; offset: number },
+): Promise<RunPage> {
+  // Only what is asked for is compared, so that each combination has a plan of its own.
+  const ofJob = job === undefined ? sql`true` : sql`r.job = ${job}`;
+  const filter = state === undefined ? ofJob : sql`${ofJob} and r.state = ${state}`;
+  const [rows, [{ total }]] = await Promise.all([
+    sql<RunRow[]>`
+      select ${runColumns(sql)} from job_runs r where ${filter}
+      order by r.run_id desc limit ${limit} offset ${offset}`,
+    sql<{ total: number }[]>`select count(*)::int as total from job_runs r where ${filter}`,
+  ]);
+  return { runs: rows.map(toRun), total };
+}
+
+/** Runs of any job that are under way, the oldest first. */
+export async function selectUnderWay(sql: AnySql): Promise<Run[]> {
+  const rows = await sql<RunRow[]>`
+    select ${runColumns(sql)} from job_runs r where r.state = 'running' order by r.run_id`;
+  return rows.map(toRun);
+}
+
+/** A run and the process it ran in, 'host:pid'; undefined for one that is not known. */
+export async function selectRun(
+  sql: AnySql,
+  runId: number,
+): Promise<(Run & { worker: string }) | undefined> {
+  const [row] = await sql<(RunRow & { worker: string })[]>`
+    select ${runColumns(sql)}, r.worker from job_runs r where r.run_id = ${runId}`;
+  return row && { ...toRun(row), worker: row.worker };
+}
+
+export interface RunResult extends BackfillResult {
+  /** The one that the instrument has now, or had last. */
+  symbol: string;
+  finishedAt: Date;
+}
+
+export interface RunResultPage {
+  /** Failed ones first, each part by symbol. */
+  results: RunResult[];
+  /** Of all that the search lets through. */
+  total: number;
+  failed: number;
+}
+
+/**
+ * What came of each instrument in a run.
+ * @param q a part of the symbol, in any case; '' for all.
+ */
+export async function selectRunResults(
+  sql: AnySql,
+  runId: number,
+  { q, limit, offset }: { q: string; limit: number; offset: number },
+): Promise<RunResultPage> {
+  const found = sql`
+    select b.*, n.symbol from backfill_results b
+    join (select distinct on (instrument_id) instrument_id, symbol from symbol_ranges
+          order by instrument_id, valid_to desc) n using (instrument_id)
+    where b.run_id = ${runId} and strpos(lower(n.symbol), lower(${q})) > 0`;
+  const [results, [counted]] = await Promise.all([
+    sql<RunResult[]>`
+      select instrument_id as "instrumentId", symbol, start_session as "startSession",
+             end_session as "endSession", inserted, changed, unchanged, rejected, error,
+             ts_finished as "finishedAt"
+      from (${found}) f order by ok, symbol collate "C" limit ${limit} offset ${offset}`,
+    sql<{ total: number; failed: number }[]>`
+      select count(*)::int as total, (count(*) filter (where not ok))::int as failed
+      from (${found}) f`,
+  ]);
+  return { results: [...results], ...counted };
 }
 
 /**

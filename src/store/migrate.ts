@@ -3,6 +3,7 @@ import views from '../../sql/0002_views.sql' with { type: 'text' };
 import intraday from '../../sql/0003_intraday.sql' with { type: 'text' };
 import history from '../../sql/0004_history.sql' with { type: 'text' };
 import reconciliation from '../../sql/0005_reconciliation.sql' with { type: 'text' };
+import admin from '../../sql/0006_admin.sql' with { type: 'text' };
 import editionPlain from '../../sql/edition-plain.sql' with { type: 'text' };
 import editionTimescale from '../../sql/edition-timescale.sql' with { type: 'text' };
 import editionCommunity from '../../sql/edition-timescale-community.sql' with { type: 'text' };
@@ -23,6 +24,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { version: 3, name: '0003_intraday.sql', text: intraday },
   { version: 4, name: '0004_history.sql', text: history },
   { version: 5, name: '0005_reconciliation.sql', text: reconciliation },
+  { version: 6, name: '0006_admin.sql', text: admin },
 ];
 
 const EDITION_FILES: Record<Edition, readonly string[]> = {

@@ -5,7 +5,13 @@ import {
   startMarketJob,
 } from '../../src/ingest/market-hours.ts';
 import { formatNewYork } from '../../src/model/market.ts';
-import { makeCalendar, newYorkDay, toDate, toDay } from '../../src/model/session.ts';
+import {
+  type CalendarOverride,
+  makeCalendar,
+  newYorkDay,
+  toDate,
+  toDay,
+} from '../../src/model/session.ts';
 import { ManualClock } from '../vendor-server.ts';
 
 const SECOND = 1_000;
@@ -518,4 +524,107 @@ test('a job lives by the time of the machine when it is given no clock', async (
   await begun.promise;
   await job.stop();
   expect(job.state().lastRun!.startedAt.getTime()).toBeGreaterThanOrEqual(now);
+});
+
+describe('a calendar that says otherwise', () => {
+  /** A job over a calendar of its own, which the operator changes. */
+  function startChanging(at: string) {
+    const changing = makeCalendar();
+    const world = startWorld(at, { calendar: changing });
+    const say = async (...overrides: CalendarOverride[]) => {
+      changing.replace(overrides);
+      world.job.replan();
+      await world.clock.asleep();
+      // The sleep that it ended is over, and the next one begun.
+      await new Promise((resolve) => setImmediate(resolve));
+    };
+    return { world, say, wakes: () => formatNewYork(world.job.state().wakesAt!.getTime()) };
+  }
+  const closed = (date: string): CalendarOverride => ({ date, kind: 'closed', reason: 'Storm' });
+  const session = (date: string, open?: string, close?: string): CalendarOverride => ({
+    ...{ date, kind: 'session', reason: 'Drill' },
+    ...(open && { open }),
+    ...(close && { close }),
+  });
+
+  test('is woken for a session that came to be', async () => {
+    // Friday evening before a Saturday that becomes a session.
+    const { world, say, wakes } = startChanging('2026-07-10T21:00:00-04:00');
+    await using _ = world;
+    await world.clock.asleep();
+    expect(wakes()).toBe('2026-07-13T09:30:00-04:00');
+    await say(session('2026-07-11', '10:00', '12:00'));
+    expect(wakes()).toBe('2026-07-11T10:00:00-04:00');
+    await world.playTo('2026-07-11T20:00:00-04:00');
+    expect(world.runs).toEqual([
+      '2026-07-11T10:00:00',
+      '2026-07-11T11:00:00',
+      '2026-07-11T12:05:00 last',
+    ]);
+  });
+
+  test('runs at once in a session that came to be while it goes on', async () => {
+    const { world, say } = startChanging('2026-07-11T11:30:00-04:00');
+    await using _ = world;
+    await world.clock.asleep();
+    await say(session('2026-07-11', '10:00', '12:00'));
+    expect(world.runs).toEqual(['2026-07-11T11:30:00']);
+  });
+
+  test('does not run for a session that came to be when it is over', async () => {
+    const { world, say, wakes } = startChanging('2026-07-12T11:30:00-04:00');
+    await using _ = world;
+    await world.clock.asleep();
+    await say(session('2026-07-11'));
+    expect(wakes()).toBe('2026-07-13T09:30:00-04:00');
+    expect(world.runs).toEqual([]);
+  });
+
+  test('sleeps through a session that was closed', async () => {
+    const { world, say, wakes } = startChanging('2026-07-10T11:30:00-04:00');
+    await using _ = world;
+    await world.clock.asleep();
+    expect(world.runs).toEqual(['2026-07-10T11:30:00']);
+    await say(closed('2026-07-10'), closed('2026-07-13'));
+    expect(wakes()).toBe('2026-07-14T09:30:00-04:00');
+    await world.playTo('2026-07-14T09:30:00-04:00');
+    expect(world.runs).toEqual(['2026-07-10T11:30:00', '2026-07-14T09:30:00']);
+  });
+
+  test('ends with the close that was moved', async () => {
+    const { world, say } = startChanging('2026-07-10T09:30:00-04:00');
+    await using _ = world;
+    await world.clock.asleep();
+    await say(session('2026-07-10', '09:30', '10:00'));
+    await world.playTo('2026-07-10T20:00:00-04:00');
+    expect(world.runs).toEqual(['2026-07-10T09:30:00', '2026-07-10T10:05:00 last']);
+  });
+
+  test('is heard after a run that it came in', async () => {
+    const changing = makeCalendar();
+    const done = Promise.withResolvers<void>();
+    const world = startWorld('2026-07-10T09:30:00-04:00', {
+      calendar: changing,
+      run: () => done.promise,
+    });
+    await using _ = world;
+    await new Promise((resolve) => setImmediate(resolve));
+    const { phase } = world.job.state();
+    changing.replace([session('2026-07-10', '09:30', '10:00')]);
+    world.job.replan();
+    done.resolve();
+    expect(phase).toBe('running');
+    await world.clock.asleep();
+    await world.playTo('2026-07-10T20:00:00-04:00');
+    expect(world.runs).toEqual(['2026-07-10T09:30:00', '2026-07-10T10:05:00 last']);
+  });
+
+  test('changes nothing about a job that was stopped', async () => {
+    const { world } = startChanging('2026-07-10T21:00:00-04:00');
+    await world.clock.asleep();
+    await world.job.stop();
+    world.job.replan();
+    expect(world.job.state()).toMatchObject({ phase: 'stopped', wakesAt: null });
+    expect(world.lines).toEqual([]);
+  });
 });

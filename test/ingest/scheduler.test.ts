@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'bun:test';
 import type { BackfillReport } from '../../src/ingest/backfill.ts';
 import { lastDue, type Scheduler, startScheduler } from '../../src/ingest/scheduler.ts';
+import { insertRun, leaseLock } from '../../src/store/jobs.ts';
 import { upsertSymbols } from '../../src/store/symbols.ts';
 import { EDITIONS } from '../database.ts';
 import {
@@ -146,6 +147,30 @@ for (const edition of EDITIONS) {
         where b.started_at < a.finished_at or a.state <> 'succeeded' or b.state <> 'succeeded'`;
       expect(overlap).toEqual({ count: 0 });
       expect((await selectRunLines(world.sql)).length).toBeGreaterThanOrEqual(3);
+    });
+
+    test('a night waits while another backfill is under way, and is none that failed', async () => {
+      await using world = await openNight(edition);
+      const lease = await leaseLock(world.url, 'backfill');
+      await using started = start(world);
+      await started.scheduler.caughtUp;
+      expect(world.logs.join('\n')).toContain('INFO the nightly backfill waits: another backfill');
+      expect(world.logs.join('\n')).not.toContain('ERROR');
+      await lease?.release();
+      await started.scheduler.tick();
+      expect(await selectRunLines(world.sql)).toEqual(['schedule succeeded']);
+    });
+
+    test('closes the runs of every timeframe that a dead process left open', async () => {
+      await using world = await openNight(edition);
+      for (const job of ['backfill 1m', 'backfill 1h']) {
+        await insertRun(world.sql, { job, origin: 'operator', total: 1 });
+      }
+      await using started = start(world);
+      await started.scheduler.caughtUp;
+      expect(await selectRunLines(world.sql)).toEqual([
+        ...['operator interrupted', 'operator interrupted', 'start succeeded'],
+      ]);
     });
 
     test('a night that failed altogether is caught up after a restart', async () => {

@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from 'bun:test';
+import { deleteOverride, upsertOverride } from '../../src/store/calendar.ts';
 import { finishRun, insertRun } from '../../src/store/jobs.ts';
 import { deleteSymbols, upsertSymbols } from '../../src/store/symbols.ts';
 import { notifyBars, withIngestLock } from '../../src/store/upsert.ts';
@@ -68,6 +69,24 @@ describeEditions('changes', (database) => {
     expect(await log.next()).toEqual({ kind: 'runs' });
     await finishRun(sql(), run, 'succeeded', null);
     expect(await log.next()).toEqual({ kind: 'runs' });
+  });
+
+  test('of the calendar are told, unless nothing changes', async () => {
+    const log = await listen();
+    const closed = { date: '2027-05-05', kind: 'closed' as const, reason: 'Storm' };
+    const by = { actor: 'test', atMs: 0 };
+    await upsertOverride(sql(), closed, by);
+    expect(await log.next()).toEqual({ kind: 'calendar' });
+    await upsertOverride(sql(), closed, by);
+    await deleteOverride(sql(), '2027-05-06', by);
+    // Thought to be otherwise than it is.
+    await deleteOverride(sql(), '2027-05-05', { ...by, expected: null });
+    await deleteOverride(sql(), '2027-05-05', { ...by, expected: { ...closed, reason: 'x' } });
+    expect(await sql()`select from calendar_overrides`).toHaveLength(1);
+    await sql()`select pg_notify('marketd', 'runs')`;
+    expect(await log.next()).toEqual({ kind: 'runs' });
+    await deleteOverride(sql(), '2027-05-05', { ...by, expected: closed });
+    expect(await log.next()).toEqual({ kind: 'calendar' });
   });
 
   test('of many instruments are told as all when their numbers do not fit', async () => {

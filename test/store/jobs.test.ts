@@ -8,7 +8,12 @@ import {
   type Lease,
   leaseLock,
   selectLastScheduled,
+  selectRun,
+  selectRunJobs,
+  selectRunPage,
+  selectRunResults,
   selectRuns,
+  selectUnderWay,
   updateRun,
   upsertBackfillResults,
 } from '../../src/store/jobs.ts';
@@ -265,6 +270,71 @@ describeEditions('jobs', (database) => {
       const runId = await newRun();
       await upsertBackfillResults(sql(), runId, []);
       expect(await stored(runId)).toEqual([]);
+    });
+
+    test('are read by page, failed ones first, with the symbol of now, and searched', async () => {
+      const runId = await newRun();
+      const ids: number[] = [];
+      for (const symbol of ['PgB', 'PgA', 'PgD', 'PgC']) {
+        ids.push(await addInstrument(sql(), symbol));
+      }
+      const [b, a, d, c] = ids;
+      const failed = { error: 'no answer' };
+      await upsertBackfillResults(sql(), runId, [result(a, {}), result(b, {}), result(c, failed)]);
+      await upsertBackfillResults(sql(), runId, [result(d, failed)]);
+      await sql()`
+        update symbol_ranges set valid_to = '2024-01-02' where instrument_id = ${a}`;
+      await sql()`
+        insert into symbol_ranges (instrument_id, symbol, valid_from)
+        values (${a}, 'PgZ', '2024-01-02')`;
+      const read = (q: string, limit: number, offset: number) =>
+        selectRunResults(sql(), runId, { q, limit, offset });
+      const names = ({ results }: { results: { symbol: string }[] }) =>
+        results.map(({ symbol }) => symbol);
+      const all = await read('', 10, 0);
+      expect(names(all)).toEqual(['PgC', 'PgD', 'PgB', 'PgZ']);
+      expect([all.total, all.failed]).toEqual([4, 2]);
+      expect(all.results[0]).toMatchObject({ ...result(c, failed), symbol: 'PgC' });
+      expect(names(await read('', 2, 1))).toEqual(['PgD', 'PgB']);
+      const found = await read('gd', 10, 0);
+      expect([names(found), found.total, found.failed]).toEqual([['PgD'], 1, 1]);
+      // A wildcard is a letter like any other.
+      expect((await read('%', 10, 0)).total).toBe(0);
+      expect((await selectRunResults(sql(), 4_711_000, { q: '', limit: 1, offset: 0 })).total).toBe(
+        0,
+      );
+    });
+  });
+
+  describe('runs', () => {
+    test('are read by page, of a job, in a state, and one by one', async () => {
+      await sql()`truncate job_runs cascade`;
+      expect(await selectRunJobs(sql())).toEqual([]);
+      const ids: number[] = [];
+      for (const job of ['backfill', 'reconcile', 'backfill 1m', 'backfill', 'backfill']) {
+        ids.push(await insertRun(sql(), { job, origin: 'operator', total: 3 }));
+      }
+      const [first, second, third, fourth, fifth] = ids;
+      await finishRun(sql(), second, 'failed', 'no answer');
+      const read = async (filter: Parameters<typeof selectRunPage>[1], limit = 10, offset = 0) => {
+        const { runs, total } = await selectRunPage(sql(), filter, { limit, offset });
+        return [runs.map(({ runId }) => runId), total];
+      };
+      expect(await read({})).toEqual([[fifth, fourth, third, second, first], 5]);
+      expect(await read({}, 2, 1)).toEqual([[fourth, third], 5]);
+      expect(await read({}, 2, 9)).toEqual([[], 5]);
+      expect(await read({ job: 'backfill' })).toEqual([[fifth, fourth, first], 3]);
+      expect(await read({ state: 'failed' })).toEqual([[second], 1]);
+      expect(await read({ job: 'backfill', state: 'failed' })).toEqual([[], 0]);
+      // The ones before are closed by the next of their job.
+      const underWay = await selectUnderWay(sql());
+      expect(underWay.map(({ runId }) => runId)).toEqual([third, fifth]);
+      expect(await selectRunJobs(sql())).toEqual(['backfill', 'backfill 1m', 'reconcile']);
+      const worker = `${hostname()}:${process.pid}`;
+      expect(await selectRun(sql(), second)).toMatchObject({
+        ...{ runId: second, job: 'reconcile', state: 'failed', error: 'no answer', worker },
+      });
+      expect(await selectRun(sql(), 4_711_000)).toBeUndefined();
     });
   });
 });
