@@ -2,6 +2,7 @@ import { InputError } from '../errors.ts';
 import { calendarAnswer, requireCovered, statusAnswer } from '../http/market.ts';
 import { parseDate, parseWhole } from '../http/parameters.ts';
 import {
+  durationText,
   formatClock,
   formatUtc,
   isOpenWithin,
@@ -17,6 +18,7 @@ import { loadCalendar } from '../store/calendar.ts';
 import { isDatabaseAway, openPool, pingDatabase } from '../store/database.ts';
 import { formatTable, type Terminal } from '../terminal.ts';
 import { type Command, type CommandContext, parse } from './context.ts';
+import { OVERRIDES_USAGE, runOverrides } from './market-overrides.ts';
 
 export const marketCommand: Command = {
   name: 'market',
@@ -25,11 +27,14 @@ export const marketCommand: Command = {
        marketd market should-start [--within MINUTES] [--at INSTANT] [--json]
        marketd market next [--at INSTANT] [--json]
        marketd market sessions --from DATE --to DATE [--closed] [--json]
+${OVERRIDES_USAGE}
 
 status        open or closed, why, today's hours, the next open and close
 should-start  for scripts: yes or no, as exit code; also spelled should_start
 next          the next open and the next close
 sessions      the sessions from one date to another, both inclusive
+overrides     what you say otherwise: days that are closed, or have hours of their own; it says
+              what that changes, and every process that runs takes it without a restart
 
 Times are those of New York (EST, EDT). The calendar is built in (1990 to 2049); with DATABASE_URL
 its table calendar_overrides is read as well, and when that is away it is done without.
@@ -38,10 +43,13 @@ its table calendar_overrides is read as well, and when that is away it is done w
   --within MINUTES    should-start: also yes when it opens within so many (default 0)
   --from, --to DATE   YYYY-MM-DD
   --closed            sessions: also the days without one, with the reason
+  --reason TEXT       overrides: why, in 1 to 200 characters
+  --open, --close     overrides: New York time, 09:30 and 16:00 when missing
+  --dry-run           overrides: only say what would change
   --json              print JSON, as the API answers
 
-Exit codes: status, next, sessions 0; should-start 0 for yes, 1 for no (and for an error of
-marketd itself: not to start is safe); 2 bad usage.`,
+Exit codes: status, next, sessions, overrides 0; should-start 0 for yes, 1 for no (and for an
+error of marketd itself: not to start is safe); 2 bad usage.`,
   run: runMarket,
 };
 
@@ -56,13 +64,16 @@ const ACTIONS = new Map<string, Action>([
   ['should_start', runShouldStart], // as the pipeline before us spelled it
   ['sessions', runSessions],
   ['next', runNext],
+  ['overrides', runOverrides],
 ]);
 
 async function runMarket(args: readonly string[], context: CommandContext): Promise<number> {
   const [name, ...rest] = args;
   const action = ACTIONS.get(name ?? '');
   if (!action)
-    throw new InputError('say what to do: market status, should-start, sessions or next');
+    throw new InputError(
+      'say what to do: market status, should-start, next, sessions or overrides',
+    );
   return action(rest, context);
 }
 
@@ -237,16 +248,4 @@ function nextText(ms: number | null, atMs: number, calendar?: Calendar): string 
 function earlyNote(calendar: Calendar, ms: number): string {
   const { hours, isEarlyClose } = marketDay(calendar, newYorkDay(ms));
   return isEarlyClose && hours?.closeMs === ms ? 'early close' : '';
-}
-
-/** '2 d 17 h 30 min', rounded up to whole minutes: it is never over before it is said to be. */
-function durationText(ms: number): string {
-  const minutes = Math.ceil(ms / 60_000);
-  const parts = [
-    [Math.floor(minutes / 1440), 'd'],
-    [Math.floor(minutes / 60) % 24, 'h'],
-    [minutes % 60, 'min'],
-  ] as const;
-  const shown = parts.filter(([count]) => count > 0).map(([count, unit]) => `${count} ${unit}`);
-  return shown.join(' ') || '0 min';
 }

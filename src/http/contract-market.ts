@@ -8,7 +8,7 @@ import { responses } from './contract.ts';
 const instant = (description: string) => t.String({ description, format: 'date-time' });
 const nullableInstant = (description: string) => t.Nullable(instant(description));
 
-const DaySchema = t.Object({
+export const DaySchema = t.Object({
   date: t.String({ description: 'In New York', format: 'date' }),
   weekday: t.String(),
   is_session: t.Boolean({ description: 'False when the exchange is closed all day' }),
@@ -24,7 +24,7 @@ const DaySchema = t.Object({
   ),
 });
 
-const EARLY_DAY = {
+export const EARLY_DAY = {
   date: '2026-11-27',
   weekday: 'Friday',
   is_session: true,
@@ -90,8 +90,9 @@ export const marketStatus = {
     summary: 'Whether the New York Stock Exchange is open, why not, and when that changes',
     description:
       'Knows daylight saving, holidays, early closes and special closures from 1990 to 2049, and ' +
-      'what the operator has put into calendar_overrides. A holiday is any closure that is no ' +
-      'weekend. At the very end of the calendar the next open and close are null.',
+      'what the operator has said otherwise (/api/v1/admin/calendar/overrides). A holiday is any ' +
+      'closure that is no weekend. At the very end of the calendar the next open and close are ' +
+      'null.',
     operationId: 'getMarketStatus',
     responses: responses(
       'The state of the exchange',

@@ -20,7 +20,7 @@ const EXCHANGE = 'XNYS';
 /** Ten years with three leap days in them, and a week to spare. */
 const DAYS_MAX = 3_660;
 
-/** When the exchange is open. Nothing here asks the database. */
+/** When the exchange is open. Nothing here asks the database; overrides are held in memory. */
 export function marketRoutes(context: AppContext) {
   return new Elysia({ name: 'market' })
     .get(
@@ -127,7 +127,8 @@ export function calendarAnswer(
   };
 }
 
-function dayAnswer({ date, weekday, hours, isEarlyClose, reason }: MarketDay) {
+/** A day, as this API says it everywhere. */
+export function dayAnswer({ date, weekday, hours, isEarlyClose, reason }: MarketDay) {
   return {
     date,
     weekday,

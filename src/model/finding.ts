@@ -31,6 +31,18 @@ export const BAR_KINDS: readonly string[] = FINDING_RULES.map(({ name }) => name
 /** Every kind of finding. */
 export const FINDING_KINDS: readonly string[] = [...BAR_KINDS, ...Object.keys(OTHER_KINDS)];
 
+/** How much a finding that is no rule of a bar weighs: as much as a bar that is not validated. */
+const OTHER_WEIGHT = 0.5;
+const WEIGHTS = new Map(FINDING_RULES.map(({ name, deduction }) => [name, deduction]));
+const weightOf = (kind: string) => WEIGHTS.get(kind) ?? OTHER_WEIGHT;
+
+/** Kinds in classes, the most serious first: by what they cost a bar. */
+export const FINDING_CLASSES: readonly (readonly string[])[] = [
+  ...new Set(FINDING_KINDS.map(weightOf)),
+]
+  .sort((one, other) => other - one)
+  .map((weight) => FINDING_KINDS.filter((kind) => weightOf(kind) === weight));
+
 const MESSAGES = new Map([
   ...FINDING_RULES.map(({ name, message }) => [name, message] as const),
   ...Object.entries(OTHER_KINDS),

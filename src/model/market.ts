@@ -39,6 +39,18 @@ export function weekdayName(day: number): string {
   return WEEKDAYS[(((day + 4) % 7) + 7) % 7];
 }
 
+/** '2 d 17 h 30 min', rounded up to whole minutes: it is never over before it is said to be. */
+export function durationText(ms: number): string {
+  const minutes = Math.ceil(ms / 60_000);
+  const parts = [
+    [Math.floor(minutes / 1440), 'd'],
+    [Math.floor(minutes / 60) % 24, 'h'],
+    [minutes % 60, 'min'],
+  ] as const;
+  const shown = parts.filter(([count]) => count > 0).map(([count, unit]) => `${count} ${unit}`);
+  return shown.join(' ') || '0 min';
+}
+
 // ----------------------------------------------------------------------------- days
 
 /** A New York date as the exchange sees it. */

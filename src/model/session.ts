@@ -1,3 +1,4 @@
+import { InputError } from '../errors.ts';
 import { countUpTo } from './sorted.ts';
 
 /**
@@ -5,8 +6,9 @@ import { countUpTo } from './sorted.ts';
  *
  * It is RULES (holidays, early closes, daylight saving) and a list of EXCEPTIONS (mourning, storms,
  * attacks, half sessions granted once). An operator's overrides have the form of an exception and
- * are applied after them, so a closure announced tomorrow needs no new release. Hours are those of
- * the whole session: a halt, or an opening delayed by minutes, is not the calendar's business.
+ * are applied after them, so a closure announced tomorrow needs no new release, nor a restart: the
+ * calendar that all parts of a process share takes it while it is in use. Hours are those of the
+ * whole session: a halt, or an opening delayed by minutes, is not the calendar's business.
  *
  * A day is the number of days since 1970-01-01, an instant is epoch milliseconds UTC, and a
  * wall-clock time is minutes after midnight in New York.
@@ -112,6 +114,14 @@ function lastWeekday(year: number, month: number, weekday: number): number {
  */
 export function newYorkDay(ms: number): number {
   return Math.floor((ms - (isDaylightTime(ms) ? 4 : 5) * HOUR_MS) / DAY_MS);
+}
+
+/** The date `years` before today in New York: where the history to keep begins. */
+export function yearsAgo(years: number, nowMs: number): string {
+  const [year, month, day] = toDate(newYorkDay(nowMs)).split('-');
+  const date = `${Number(year) - years}-${month}-${day}`;
+  // 29 February has no twin in most years.
+  return Number.isNaN(toDay(date)) ? `${date.slice(0, 8)}28` : date;
 }
 
 /**
@@ -294,7 +304,7 @@ export interface Calendar {
   sessionsBefore(day: number): number;
   /** The session at a position. @throws RangeError outside. */
   sessionAt(index: number): number;
-  sessionCount: number;
+  readonly sessionCount: number;
   /** Sessions in [firstDay, lastDay], ascending. */
   sessions(firstDay: number, lastDay: number): number[];
   /** Open and close of a session, epoch ms UTC. @throws RangeError when the day is no session. */
@@ -311,6 +321,17 @@ export interface Calendar {
   latestSession(atMs: number, delayMs: number): number;
 }
 
+/** A calendar whose overrides can become others while it is in use. */
+export interface LiveCalendar extends Calendar {
+  /**
+   * Takes other overrides in place of those it has, for everybody who holds the calendar; all of
+   * them or, when one is malformed, none. About 10 ms.
+   * @returns whether that changes any day: its hours, or why it is closed.
+   * @throws InputError as `makeCalendar`.
+   */
+  replace(overrides: readonly CalendarOverride[]): boolean;
+}
+
 /** The hours of each day, at day - FIRST_DAY. */
 interface Hours {
   /** Minutes after midnight in New York; CLOSED when the day is no session. */
@@ -325,13 +346,15 @@ const CLOSED = -1;
 /**
  * The calendar from 1990-01-01 to 2049-12-31 with overrides applied. Built once: about 10 ms.
  * Of two overrides of one date the later in the list wins.
- * @throws Error when an override is malformed; it says which and what is allowed.
+ * @throws InputError when an override is malformed; it says which and what is allowed.
  */
-export function makeCalendar(overrides: CalendarOverride[] = []): Calendar {
-  const hours = ruleHours();
-  for (const exception of EXCEPTIONS) applyOverride(hours, exception);
-  for (const override of overrides) applyOverride(hours, override);
-  const { index, before, day: days, openMs, closeMs } = tabulate(hours);
+export function makeCalendar(overrides: readonly CalendarOverride[] = []): LiveCalendar {
+  let hours = hoursWith(overrides);
+  // Never made anew: `replace` writes into them, so that reading them costs what it did when they
+  // could not change.
+  const tables = makeTables();
+  const { index, before, day: days, openMs, closeMs } = tables;
+  let sessionCount = tabulate(hours, tables);
   const endMs = newYorkInstant(LAST_DAY + 1, 0);
 
   // The hot path, 3 million calls a second: one read of a typed array, whose undefined outside of
@@ -358,14 +381,16 @@ export function makeCalendar(overrides: CalendarOverride[] = []): Calendar {
   return {
     firstDay: FIRST_DAY,
     lastDay: LAST_DAY,
-    sessionCount: days.length,
+    get sessionCount() {
+      return sessionCount;
+    },
     isSession: (day) => sessionIndex(day) >= 0,
     sessionIndex,
     sessionsBefore,
     sessionAt(position) {
       const day = days[position];
-      if (day !== undefined) return day;
-      throw new RangeError(`no session at ${position}: positions are 0 to ${days.length - 1}`);
+      if (position < sessionCount && day !== undefined) return day;
+      throw new RangeError(`no session at ${position}: positions are 0 to ${sessionCount - 1}`);
     },
     sessions(firstDay, lastDay) {
       const start = sessionsBefore(firstDay);
@@ -382,7 +407,32 @@ export function makeCalendar(overrides: CalendarOverride[] = []): Calendar {
       const closedCount = countUpTo(closeMs, closedBy);
       return closedCount === 0 ? -1 : days[closedCount - 1];
     },
+    replace(others) {
+      const next = hoursWith(others);
+      if (isSameHours(hours, next)) return false;
+      hours = next;
+      sessionCount = tabulate(hours, tables);
+      return true;
+    },
   };
+}
+
+/** The hours by the rules, the exceptions and overrides. */
+function hoursWith(overrides: readonly CalendarOverride[]): Hours {
+  const hours = ruleHours();
+  for (const exception of EXCEPTIONS) applyOverride(hours, exception);
+  for (const override of overrides) applyOverride(hours, override);
+  return hours;
+}
+
+function isSameHours(a: Hours, b: Hours): boolean {
+  for (let i = 0; i < DAYS; i++) {
+    if (a.open[i] !== b.open[i]) return false;
+    if (a.open[i] !== CLOSED && a.close[i] !== b.close[i]) return false;
+    const day = FIRST_DAY + i;
+    if (a.open[i] === CLOSED && a.closures.get(day) !== b.closures.get(day)) return false;
+  }
+  return true;
 }
 
 /** The hours by the rules alone. */
@@ -407,33 +457,103 @@ function ruleHours(): Hours {
 }
 
 const TIME_FORM = /^([01]\d|2[0-3]):[0-5]\d$/;
+const REASON_LENGTH_MAX = 200;
 
-function applyOverride(hours: Hours, override: CalendarOverride): void {
-  const { date, kind, open = '09:30', close = '16:00', reason } = override;
-  const fail = (message: string): never => {
-    throw new Error(`calendar override of ${JSON.stringify(date)}: ${message}`);
+/**
+ * An override as an operator may make it, from what may be anything; a missing time is filled in
+ * by the calendar, and texts lose the spaces around them.
+ * @throws InputError that says what is allowed and names the field.
+ */
+export function checkOverride(given: {
+  date: unknown;
+  kind: unknown;
+  open?: unknown;
+  close?: unknown;
+  reason: unknown;
+}): CalendarOverride {
+  const text = (name: keyof typeof given): string | undefined => {
+    const value = given[name];
+    if (value === undefined || value === null) return undefined;
+    if (typeof value === 'string') return value.trim();
+    throw new InputError(`${name} must be a text`, name);
   };
+  const override = {
+    date: text('date') ?? '',
+    kind: (text('kind') ?? '') as CalendarOverride['kind'],
+    // A form sends what was left empty as well.
+    ...(text('open') && { open: text('open') }),
+    ...(text('close') && { close: text('close') }),
+    reason: text('reason') ?? '',
+  };
+  const problem = findProblem(override);
+  if (problem) throw new InputError(problem.message, problem.field);
+  if (!isReason(override.reason)) {
+    throw new InputError(
+      `reason must be a line of 1 to ${REASON_LENGTH_MAX} characters: it is why the calendar ` +
+        'says otherwise, for example "National Day of Mourning"',
+      'reason',
+    );
+  }
+  return override;
+}
+
+function isReason(text: string): boolean {
+  const { length } = [...text];
+  return length > 0 && length <= REASON_LENGTH_MAX && !/\p{Cc}/u.test(text);
+}
+
+/** What is wrong with an override, apart from its reason. */
+function findProblem(override: CalendarOverride): { message: string; field: string } | undefined {
+  const { date, kind, open = '09:30', close = '16:00' } = override;
+  const wrong = (field: string, message: string) => ({ field, message });
+  const shown = (text: string) => JSON.stringify(text.slice(0, 40));
   const day = toDay(date);
-  if (Number.isNaN(day)) fail("date must be a real date, 'YYYY-MM-DD'");
+  if (Number.isNaN(day)) {
+    return wrong('date', `date is ${shown(date)}: it must be a real date, 'YYYY-MM-DD'`);
+  }
   if (day < FIRST_DAY || day > LAST_DAY) {
-    fail(`date must be from ${toDate(FIRST_DAY)} to ${toDate(LAST_DAY)}`);
+    return wrong('date', `date must be from ${toDate(FIRST_DAY)} to ${toDate(LAST_DAY)}`);
   }
   if (kind === 'closed') {
-    if (override.open !== undefined || override.close !== undefined) {
-      fail("open and close are allowed only with kind 'session'");
-    }
-    hours.open[day - FIRST_DAY] = CLOSED;
-    hours.closures.set(day, reason);
-    return;
+    const field = override.open === undefined ? 'close' : 'open';
+    const hasHours = override.open !== undefined || override.close !== undefined;
+    return hasHours
+      ? wrong(field, "open and close are allowed only with kind 'session'")
+      : undefined;
   }
-  if (kind !== 'session') fail(`kind is ${JSON.stringify(kind)}, allowed: 'closed', 'session'`);
+  if (kind !== 'session') {
+    return wrong('kind', `kind is ${shown(kind)}, allowed: 'closed', 'session'`);
+  }
   for (const [name, time] of [['open', open] as const, ['close', close] as const]) {
     if (TIME_FORM.test(time)) continue;
-    fail(`${name} is ${JSON.stringify(time)}, allowed: New York time 'HH:MM', 00:00 to 23:59`);
+    const allowed = "allowed: New York time 'HH:MM', 00:00 to 23:59";
+    return wrong(name, `${name} is ${shown(time)}, ${allowed}`);
   }
-  if (open >= close) fail(`open ${open} must be before close ${close}`);
-  hours.open[day - FIRST_DAY] = toMinutes(open);
-  hours.close[day - FIRST_DAY] = toMinutes(close);
+  const isDefault = override.open === undefined && override.close === undefined;
+  const field = override.close === undefined && !isDefault ? 'open' : 'close';
+  if (open >= close) return wrong(field, `open ${open} must be before close ${close}`);
+  // On the Sunday of March 02:30 is 03:30, and so behind 03:15.
+  const [openMs, closeMs] = [open, close].map((time) => newYorkInstant(day, toMinutes(time)));
+  if (openMs < closeMs) return undefined;
+  return wrong(field, `open ${open} is not before close ${close}: clocks go forward that night`);
+}
+
+/** Whatever its reason: a row that was made by hand may have any. */
+function applyOverride(hours: Hours, override: CalendarOverride): void {
+  const { date, kind, open = '09:30', close = '16:00', reason } = override;
+  const problem = findProblem(override);
+  if (problem) {
+    const { message, field } = problem;
+    throw new InputError(`calendar override of ${JSON.stringify(date)}: ${message}`, field);
+  }
+  const at = toDay(date) - FIRST_DAY;
+  if (kind === 'closed') {
+    hours.open[at] = CLOSED;
+    hours.closures.set(FIRST_DAY + at, reason);
+    return;
+  }
+  hours.open[at] = toMinutes(open);
+  hours.close[at] = toMinutes(close);
 }
 
 /** Minutes after midnight of 'HH:MM'. */
@@ -441,13 +561,20 @@ function toMinutes(time: string): number {
   return Number(time.slice(0, 2)) * 60 + Number(time.slice(3));
 }
 
-/** The tables the calendar reads; `index` and `before` by day - FIRST_DAY, the others by index. */
-function tabulate(hours: Hours) {
-  const index = new Int32Array(DAYS);
-  const before = new Int32Array(DAYS + 1);
-  const day = new Int32Array(DAYS);
-  const openMs = new Float64Array(DAYS);
-  const closeMs = new Float64Array(DAYS);
+/** What the calendar reads; `index` and `before` by day - FIRST_DAY, the others by index. */
+function makeTables() {
+  return {
+    index: new Int32Array(DAYS),
+    before: new Int32Array(DAYS + 1),
+    day: new Int32Array(DAYS),
+    openMs: new Float64Array(DAYS),
+    closeMs: new Float64Array(DAYS),
+  };
+}
+
+/** Fills the tables. Behind the last session `closeMs` is past every instant. @returns sessions. */
+function tabulate(hours: Hours, tables: ReturnType<typeof makeTables>): number {
+  const { index, before, day, openMs, closeMs } = tables;
   let count = 0;
   for (let i = 0; i < DAYS; i++) {
     const isSession = hours.open[i] !== CLOSED;
@@ -460,13 +587,8 @@ function tabulate(hours: Hours) {
     }
     before[i + 1] = count;
   }
-  return {
-    index,
-    before,
-    day: day.subarray(0, count),
-    openMs: openMs.subarray(0, count),
-    closeMs: closeMs.subarray(0, count),
-  };
+  closeMs.fill(Number.POSITIVE_INFINITY, count);
+  return count;
 }
 
 function outsideError(day: number): RangeError {

@@ -214,8 +214,8 @@ describe('market sessions', () => {
 describe('misuse', () => {
   const at = (text: string) => ['status', '--at', text];
   const cases: [args: string[], says: string][] = [
-    [[], 'say what to do: market status, should-start, sessions or next'],
-    [['open'], 'say what to do: market status, should-start, sessions or next'],
+    [[], 'say what to do: market status, should-start, next, sessions or overrides'],
+    [['open'], 'say what to do: market status, should-start, next, sessions or overrides'],
     [at('2026-11-27T12:00:00'), '--at is "2026-11-27T12:00:00": a time needs its zone'],
     [at('2026-11-27T12:00:00'), 'for example 2024-01-31T14:30:00Z or 2024-01-31T09:30:00-05:00'],
     [at('2026-11-27'), '--at is "2026-11-27": a date has no time'],
@@ -280,6 +280,94 @@ describeEditions('market and a database', (database) => {
         'the database has no schema of marketd yet (marketd migrate)\n',
     );
   });
+});
+
+describeEditions('market overrides', (database) => {
+  const run = (args: string[]) => market(['overrides', ...args], { DATABASE_URL: database().url });
+  const out = async (args: string[]) => {
+    const finished = await run(args);
+    expect(finished).toMatchObject({ code: 0, err: '' });
+    return finished.out;
+  };
+
+  test('are made, listed and removed, and say what they change', async () => {
+    expect(await out([])).toBe('no override: the calendar is as it is built in\n');
+    const close = ['close', '2027-05-05', '--reason', 'Blizzard'];
+    const says =
+      'Wednesday 2027-05-05 becomes closed all day (Blizzard); it is 09:30 to 16:00 EDT\n';
+    expect(await out([...close, '--dry-run'])).toBe(
+      `${says}no bar of that day is held\nnothing is saved: --dry-run\n`,
+    );
+    expect(await out(['list'])).toStartWith('no override');
+    expect(await out(close)).toBe(
+      `${says}no bar of that day is held\nsaved; processes that run take it by themselves\n`,
+    );
+    expect(await out(close)).toContain('it was so before\n');
+    const hours = ['--open', '11:00', '--close', '15:00', '--reason', 'Storm'];
+    expect(await out(['session', '2027-05-06', ...hours])).toContain(
+      'Thursday 2027-05-06 becomes 11:00 to 15:00 EDT; it is 09:30 to 16:00 EDT\n',
+    );
+    const [header, first, second] = (await out(['list'])).split('\n');
+    expect(header.trim().split(/\s{2,}/)).toEqual(['date', 'day', 'is', 'reason', 'made by', 'at']);
+    expect(first).toMatch(/^2027-05-05 +Wed +closed +Blizzard +cli \w+ +20\d\d-.*Z$/);
+    expect(second).toMatch(/^2027-05-06 +Thu +11:00 to 15:00 +Storm +cli /);
+    const [{ action, target, actor }] = await database().sql`
+      select action, target, actor from audit_log order by audit_id`;
+    expect({ action, target }).toEqual({
+      ...{ action: 'calendar.override', target: '2027-05-05 closed: Blizzard' },
+    });
+    expect(actor).toStartWith('cli ');
+    expect(await out(['remove', '2027-05-05'])).toContain(
+      'becomes 09:30 to 16:00 EDT; it is closed all day (Blizzard)',
+    );
+    expect(await out(['remove', '2027-05-06'])).toContain('removed; processes that run');
+  });
+
+  test('as JSON are those of the API', async () => {
+    const made = await out(['close', '2027-05-07', '--reason', 'Drill', '--json']);
+    expect(JSON.parse(made)).toMatchObject({
+      ...{ changed: true, dry_run: false, replaced: null, held: { daily: 0, waiting: 0 } },
+      override: { date: '2027-05-07', kind: 'closed', open: null, reason: 'Drill' },
+      day: { is_session: false, reason: 'Drill' },
+    });
+    expect(JSON.parse(await out(['--json']))).toMatchObject({
+      ...{ count: 1, overrides: [{ date: '2027-05-07', kind: 'closed' }] },
+    });
+    const removal = await out(['remove', '2027-05-07', '--dry-run', '--json']);
+    expect(JSON.parse(removal)).toMatchObject({
+      ...{ changed: false, dry_run: true, override: null, replaced: { reason: 'Drill' } },
+    });
+    await out(['remove', '2027-05-07']);
+  });
+
+  test('are not removed where there are none', async () => {
+    const refused = async (date: string) => (await run(['remove', date])).err;
+    expect(await refused('2027-05-05')).toContain('there is no override of 2027-05-05');
+    expect(await refused('2050-01-01')).toContain('outside the exchange calendar');
+  });
+});
+
+describe('market overrides', () => {
+  const reason = ['--reason', 'x'];
+  const refused: [args: string[], says: string][] = [
+    [['reopen', '2027-05-05'], 'market overrides list, close, session or remove'],
+    [['list', '2027-05-05'], 'list takes no argument'],
+    [['close'], 'say one date: market overrides close'],
+    [['close', '2027-05-05', '2027-05-06', ...reason], 'say one date'],
+    [['close', '2027-05-05'], 'reason must be a line of 1 to 200 characters'],
+    [['close', '2027-02-29', ...reason], 'it must be a real date'],
+    [['close', '2050-01-01', ...reason], 'from 1990-01-01 to 2049-12-31'],
+    [['close', '2027-05-05', '--open', '10:00', ...reason], "only with kind 'session'"],
+    [['session', '2027-05-05', '--close', '9', ...reason], 'close is "9"'],
+    [['remove', 'x'], 'it must be a date that exists'],
+    [['remove', '2027-05-05', ...reason], '--reason is for close and session'],
+  ];
+  for (const [args, says] of refused) {
+    test(`refuse ${args.join(' ')} before anything is opened`, async () => {
+      const { code, err } = await market(['overrides', ...args], { DATABASE_URL: NOWHERE });
+      expect({ code, says: err.includes(says) ? says : err }).toEqual({ code: 2, says });
+    });
+  }
 });
 
 describe('market without a database', () => {

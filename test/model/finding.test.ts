@@ -4,6 +4,7 @@ import {
   barDigest,
   decideBar,
   digestOf,
+  FINDING_CLASSES,
   FINDING_FLAGS,
   FINDING_KINDS,
   findingBit,
@@ -21,6 +22,18 @@ describe('kinds', () => {
       ...['volume_drought', 'off_session', 'possible_split', 'unconfirmed_split'],
     ]);
     expect(flagNames(FINDING_FLAGS)).toEqual([...BAR_KINDS]);
+  });
+
+  test('are in classes by what they cost a bar', () => {
+    expect(FINDING_CLASSES).toEqual([
+      [
+        ...['high_too_low', 'low_too_high', 'high_below_low', 'price_not_positive'],
+        'volume_negative',
+      ],
+      ['extreme_move', 'possible_split', 'unconfirmed_split'],
+      ['gap_unexplained', 'volume_spike', 'off_session'],
+      ['volume_drought'],
+    ]);
   });
 
   test('have the message of their rule', () => {

@@ -1,9 +1,11 @@
 import { expect, test } from 'bun:test';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { InputError } from '../../src/errors.ts';
 import {
   type Calendar,
   type CalendarOverride,
+  checkOverride,
   makeCalendar,
   newYorkDay,
   newYorkInstant,
@@ -450,6 +452,110 @@ for (const [name, fields, message] of malformed) {
     expect(() => override(item as CalendarOverride)).toThrow(message);
   });
 }
+
+// ------------------------------------------------------------------ live calendar
+
+/** All that a calendar says, to be compared. */
+function saysOf(calendar: ReturnType<typeof makeCalendar>) {
+  const days = Array.from(
+    { length: calendar.lastDay - calendar.firstDay + 1 },
+    (_, i) => calendar.firstDay + i,
+  );
+  const count = calendar.sessionCount;
+  return {
+    count,
+    index: days.map(calendar.sessionIndex),
+    before: [...days, calendar.lastDay + 1].map(calendar.sessionsBefore),
+    reasons: days.map(calendar.closureReason),
+    early: days.filter(calendar.isEarlyClose),
+    sessions: Array.from({ length: count }, (_, i) => calendar.sessionAt(i)),
+    hours: calendar
+      .sessions(calendar.firstDay, calendar.lastDay)
+      .map((day) => [calendar.openMs(day), calendar.closeMs(day)]),
+    latest: days.map((day) => calendar.latestSession(newYorkInstant(day, 720), 0)),
+  };
+}
+
+test('replaced overrides are as those that it was made with, for whoever holds it', () => {
+  const some: CalendarOverride[] = [
+    { date: '1990-01-02', kind: 'closed', reason: 'first session' },
+    { date: '2026-03-02', kind: 'closed', reason: 'Blizzard' },
+    { date: '2026-03-07', kind: 'session', open: '10:00', close: '12:00', reason: 'Saturday' },
+    { date: '2049-12-31', kind: 'closed', reason: 'last session' },
+  ];
+  const others: CalendarOverride[] = [
+    { date: '1990-01-01', kind: 'session', reason: 'first day' },
+    { date: '2026-03-02', kind: 'session', close: '13:00', reason: 'half of it' },
+  ];
+  const live = makeCalendar();
+  const { isSession, sessionIndex } = live;
+  for (const overrides of [some, others, [], [...some, ...others.slice(0, 1)]]) {
+    expect(live.replace(overrides)).toBe(true);
+    expect(Bun.deepEquals(saysOf(live), saysOf(makeCalendar(overrides)))).toBe(true);
+    expect(live.replace(overrides)).toBe(false);
+  }
+  expect(isSession(toDay('2026-03-02'))).toBe(false);
+  expect(sessionIndex(toDay('1990-01-01'))).toBe(0);
+});
+
+test('replacing by what is malformed changes nothing', () => {
+  const blizzard: CalendarOverride = { date: '2026-03-02', kind: 'closed', reason: 'Blizzard' };
+  const live = makeCalendar([blizzard]);
+  const wrong = { ...blizzard, date: '2026-02-30' };
+  expect(() => live.replace([{ ...blizzard, date: '2026-03-03' }, wrong])).toThrow(InputError);
+  expect(live.closureReason(toDay('2026-03-02'))).toBe('Blizzard');
+  expect(live.isSession(toDay('2026-03-03'))).toBe(true);
+});
+
+test('another reason for a closed day is a change, for one that is open it is none', () => {
+  const live = makeCalendar([{ date: '2026-03-02', kind: 'closed', reason: 'Storm' }]);
+  expect(live.replace([{ date: '2026-03-02', kind: 'closed', reason: 'Blizzard' }])).toBe(true);
+  expect(live.closureReason(toDay('2026-03-02'))).toBe('Blizzard');
+  expect(live.replace([{ date: '2026-03-02', kind: 'session', reason: 'a' }])).toBe(true);
+  expect(live.replace([{ date: '2026-03-02', kind: 'session', reason: 'b' }])).toBe(false);
+});
+
+test('positions behind the last session are none, however many there were', () => {
+  const live = makeCalendar();
+  const { sessionCount: count } = live;
+  live.replace([{ date: '2026-03-02', kind: 'closed', reason: 'Blizzard' }]);
+  expect(live.sessionCount).toBe(count - 1);
+  for (const position of [count - 1, count, -1, 0.5, Number.NaN, 10 ** 9]) {
+    expect(() => live.sessionAt(position)).toThrow(`positions are 0 to ${count - 2}`);
+  }
+});
+
+test('an override of an operator is read from whatever it is', () => {
+  const given = { date: ' 2026-03-02 ', kind: 'session', open: '', close: '13:00', reason: ' x ' };
+  expect(checkOverride(given)).toEqual({
+    ...{ date: '2026-03-02', kind: 'session', close: '13:00', reason: 'x' },
+  });
+  const bare = { date: '2026-03-02', kind: 'closed', open: null, close: undefined, reason: 'x' };
+  expect(checkOverride(bare)).toEqual({ date: '2026-03-02', kind: 'closed', reason: 'x' });
+  const fieldOf = (changes: object) => {
+    try {
+      checkOverride({ ...given, ...changes });
+    } catch (error) {
+      return (error as InputError).field;
+    }
+    return undefined;
+  };
+  const wrong: [object, string][] = [
+    [{ date: 5 }, 'date'],
+    [{ date: '2026-02-30' }, 'date'],
+    [{ kind: undefined }, 'kind'],
+    [{ open: ['09:30'] }, 'open'],
+    [{ open: '13:30' }, 'close'],
+    [{ open: '17:00', close: '' }, 'open'],
+    [{ kind: 'closed' }, 'close'],
+    [{ reason: '' }, 'reason'],
+    [{ reason: 'x'.repeat(201) }, 'reason'],
+    [{ reason: 'a\u0007' }, 'reason'],
+    [{ date: '2027-03-14', open: '02:30', close: '03:15' }, 'close'],
+  ];
+  for (const [changes, field] of wrong)
+    expect([changes, fieldOf(changes)]).toEqual([changes, field]);
+});
 
 // --------------------------------------------------------------------- dates
 
