@@ -198,7 +198,7 @@ describeEditions('commands', (database) => {
       writeFileSync(wrong, 'GOOD\nNOT GOOD\n');
       const refused = await symbols('import', wrong);
       expect(refused.code).toBe(2);
-      expect(refused.err).toContain(`${wrong}, symbol 2: "NOT GOOD" is not a symbol`);
+      expect(refused.err).toContain(`${wrong}, line 2: "NOT GOOD" is not a symbol`);
       const absent = await symbols('import', join(folder, 'absent.txt'));
       expect(absent).toMatchObject({ code: 2 });
       expect(absent.err).toContain('there is no file');

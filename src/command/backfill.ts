@@ -10,7 +10,7 @@ import {
 } from '../ingest/backfill.ts';
 import { describeBudget, planMinutes } from '../ingest/plan.ts';
 import type { StoredIntraday } from '../model/intraday.ts';
-import { yearsAgo } from '../serve.ts';
+import { yearsAgo } from '../model/session.ts';
 import { checkSymbol, TRACKED_TIMEFRAMES, upsertSymbols } from '../store/symbols.ts';
 import { makeProgress, type Terminal } from '../terminal.ts';
 import {

@@ -11,8 +11,7 @@ import {
   runRepair,
   type SymbolHoles,
 } from '../ingest/repair.ts';
-import { toDate } from '../model/session.ts';
-import { yearsAgo } from '../serve.ts';
+import { toDate, yearsAgo } from '../model/session.ts';
 import { checkSymbol } from '../store/symbols.ts';
 import { formatTable, makeProgress, type Terminal } from '../terminal.ts';
 import { describeReport, parseStored, printFailures } from './backfill.ts';

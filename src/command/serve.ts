@@ -1,5 +1,6 @@
 import type { Config } from '../config.ts';
-import { serve, yearsAgo } from '../serve.ts';
+import { yearsAgo } from '../model/session.ts';
+import { serve } from '../serve.ts';
 import { checkSchema, migrate } from '../store/migrate.ts';
 import { hasInstruments, updateTimeframes, upsertSymbols } from '../store/symbols.ts';
 import { makeProgress } from '../terminal.ts';
@@ -41,6 +42,7 @@ async function runServe(args: readonly string[], context: CommandContext): Promi
       config,
       database,
       isDemo,
+      dataDir: warehouse.dataDir,
       log,
       onProgress: (value) => progress.show(value),
       onReport: (report) => {

@@ -19,7 +19,7 @@ import { type CommandContext, checkDate, makeContext } from './context.ts';
 /** What `marketd symbols` does about who a symbol is and was. */
 
 /** Who does something by hand at a terminal, for the audit log. */
-const actor = () => `cli ${userInfo().username}`;
+export const actor = () => `cli ${userInfo().username}`;
 
 /** A date of an option, at latest today. @throws InputError */
 export function parseRenameDate(text: string | undefined, name: string, nowMs: number): string {

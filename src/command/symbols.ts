@@ -1,4 +1,5 @@
-import { errorMessage, InputError } from '../errors.ts';
+import { InputError } from '../errors.ts';
+import { parseSymbolList } from '../model/symbol-list.ts';
 import { selectSymbolDetails } from '../query/symbols.ts';
 import { checkSchema } from '../store/migrate.ts';
 import { checkSymbol, deleteSymbols, updateTimeframes, upsertSymbols } from '../store/symbols.ts';
@@ -14,6 +15,7 @@ import {
   withWarehouse,
 } from './context.ts';
 import {
+  actor,
   lineageCommand,
   mapCommand,
   parseRenameDate,
@@ -69,7 +71,9 @@ async function runSymbols(args: readonly string[], context: CommandContext): Pro
       const from = values.from && parseRenameDate(values.from, 'from', Date.now());
       const code = await addSymbols(warehouse, positionals, context.terminal, from);
       const timeframes = values.timeframes?.split(',');
-      if (timeframes) await updateTimeframes(warehouse.database.write, positionals, timeframes);
+      if (timeframes) {
+        await updateTimeframes(warehouse.database.write, positionals, timeframes, operator());
+      }
       return code;
     }
     if (action === 'remove') return removeSymbols(warehouse, positionals, context.terminal);
@@ -116,14 +120,20 @@ function checkLineageArguments(
   }
 }
 
+/** Who does it, for the audit log. */
+const operator = () => ({ actor: actor(), atMs: Date.now() });
+
 async function addSymbols(
   { database }: Warehouse,
   symbols: readonly string[],
   terminal: Terminal,
   from?: string,
 ) {
-  const options = from === undefined ? {} : { former: { from } };
-  const added = await upsertSymbols(database.write, symbols, { isTracked: true, ...options });
+  const added = await upsertSymbols(database.write, symbols, {
+    isTracked: true,
+    ...(from !== undefined && { former: { from } }),
+    by: operator(),
+  });
   const known = new Set(symbols).size - added.length;
   terminal.out(`${added.length} added${known > 0 ? `, ${known} tracked already` : ''}`);
   return 0;
@@ -134,7 +144,7 @@ async function removeSymbols(
   symbols: readonly string[],
   terminal: Terminal,
 ): Promise<number> {
-  const removed = await deleteSymbols(database.write, symbols);
+  const removed = await deleteSymbols(database.write, symbols, operator());
   const unknown = symbols.filter((symbol) => !removed.includes(symbol));
   terminal.out(`${removed.length} removed; their data stays`);
   if (unknown.length === 0) return 0;
@@ -174,25 +184,14 @@ async function importListed(warehouse: Warehouse, context: CommandContext, log: 
   return addSymbols(warehouse, symbols, context.terminal, 'next');
 }
 
-/** Symbols of a text file: its column "symbol" (or "ticker"), else the first one. */
+/** @throws InputError that names the file. */
 async function readSymbols(path: string): Promise<string[]> {
   const file = Bun.file(path);
   if (!(await file.exists())) throw new InputError(`there is no file ${path}`);
-  const lines = (await file.text())
-    .split(/\r?\n/)
-    .map((line) => line.trim())
-    .filter((line) => line !== '' && !line.startsWith('#'));
-  const header = lines[0]?.toLowerCase().split(',') ?? [];
-  const column = header.findIndex((name) => name === 'symbol' || name === 'ticker');
-  const rows = column >= 0 ? lines.slice(1) : lines;
-  const symbols = rows.map((line) => line.split(',')[Math.max(0, column)].trim());
-  if (symbols.length === 0) throw new InputError(`${path} names no symbol`);
-  symbols.forEach((symbol, i) => {
-    try {
-      checkSymbol(symbol);
-    } catch (error) {
-      throw new InputError(`${path}, symbol ${i + 1}: ${errorMessage(error)}`);
-    }
-  });
-  return symbols;
+  try {
+    return parseSymbolList(await file.text(), 'file');
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    throw new InputError(`${path}, ${error.message}`);
+  }
 }

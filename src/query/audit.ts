@@ -60,3 +60,73 @@ export async function selectFindingHistory(
     order by audit_id`;
   return rows.map(toRecord);
 }
+
+/** Things done by hand in one step. */
+export interface AuditStep extends AuditRecord {
+  /** What the entries of the step have in common; null for one from before there were steps. */
+  batchId: number | null;
+  /** How many entries it has; the record is the first of them. */
+  entries: number;
+}
+
+export interface AuditStepsPage {
+  steps: AuditStep[];
+  /** Numbers of entries: before and behind them the pages around this one are. */
+  previous: number | null;
+  next: number | null;
+}
+
+type StepRow = AuditRow & { batch_id: number | null; entries: number };
+
+/**
+ * Things done by hand, a step each, the latest first.
+ * @param query.place the number of an entry; only steps behind it (older), or, when `isBackward`,
+ *   before it.
+ */
+export async function selectAuditSteps(
+  sql: AnySql,
+  query: { place?: number; isBackward?: boolean; limit: number },
+): Promise<AuditStepsPage> {
+  const { place, isBackward = false, limit } = query;
+  const beyond = isBackward ? sql`>` : sql`<`;
+  const rows = await sql<StepRow[]>`
+    select a.audit_id, a.ts, a.actor, a.action, r.symbol, a.target, a.detail, a.batch_id,
+           case when a.batch_id is null then 1
+                else (select count(*)::int from audit_log where batch_id = a.batch_id)
+           end as entries
+    from (
+      select * from audit_log a
+      where ${place === undefined ? sql`true` : sql`audit_id ${beyond} ${place}::bigint`}
+        and (batch_id is null or audit_id = (
+          select audit_id from audit_log where batch_id = a.batch_id order by audit_id limit 1))
+      order by audit_id ${isBackward ? sql`asc` : sql`desc`} limit ${limit + 1}) a
+    left join lateral (
+      select symbol from symbol_ranges where instrument_id = a.instrument_id
+      order by valid_to desc limit 1) r on true
+    order by a.audit_id desc`;
+  const hasMore = rows.length > limit;
+  const shown = isBackward && hasMore ? rows.slice(1) : rows.slice(0, limit);
+  const hasPrevious = isBackward ? hasMore : place !== undefined;
+  return {
+    steps: shown.map((row) => ({
+      ...toRecord(row),
+      batchId: row.batch_id,
+      entries: row.entries,
+    })),
+    previous: hasPrevious ? (shown[0]?.audit_id ?? null) : null,
+    next: isBackward || hasMore ? (shown.at(-1)?.audit_id ?? null) : null,
+  };
+}
+
+/** The entries of a step, in the order in which they were written; none when there is no such. */
+export async function selectAuditStep(sql: AnySql, batchId: number): Promise<AuditRecord[]> {
+  const rows = await sql<AuditRow[]>`
+    select a.audit_id, a.ts, a.actor, a.action, r.symbol, a.target, a.detail
+    from audit_log a
+    left join lateral (
+      select symbol from symbol_ranges where instrument_id = a.instrument_id
+      order by valid_to desc limit 1) r on true
+    where a.batch_id = ${batchId}
+    order by a.audit_id`;
+  return rows.map(toRecord);
+}

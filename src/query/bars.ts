@@ -112,7 +112,7 @@ export class BarReader {
   constructor(
     readonly sql: Sql,
     readonly calendar: Calendar,
-    cacheBytes: number,
+    readonly cacheBytes: number,
     /** Makes the daily bars that are missing where there are minutes. */
     derive?: (instrumentId: number, knownAtMs?: number) => DeriveBars,
   ) {

@@ -54,7 +54,7 @@ export interface FindingsPage {
   next: FindingPosition | null;
 }
 
-interface FindingRow {
+export interface FindingRow {
   finding_id: number;
   instrument_id: number;
   symbol: string;
@@ -71,7 +71,7 @@ interface FindingRow {
   ts_resolved: Date | null;
 }
 
-const toFinding = (row: FindingRow): Finding => ({
+export const toFinding = (row: FindingRow): Finding => ({
   findingId: row.finding_id,
   instrumentId: row.instrument_id,
   symbol: row.symbol,
@@ -89,13 +89,13 @@ const toFinding = (row: FindingRow): Finding => ({
 });
 
 /** Findings `f` of a relation as rows. */
-const columns = (sql: AnySql) => sql`
+export const findingColumns = (sql: AnySql) => sql`
   f.finding_id, f.instrument_id, coalesce(r.symbol, '#' || f.instrument_id) as symbol,
   f.timeframe, f.session, case when isfinite(f.ts) then f.ts end as ts, f.kind, f.state, f.detail,
   f.note, f.decided_by, f.ts_found, f.ts_decided, f.ts_resolved`;
 
 /** The symbol `r` that the instrument of a finding `f` had at its session, else its last one. */
-const symbolThen = (sql: AnySql) => sql`
+export const symbolThen = (sql: AnySql) => sql`
   left join lateral (
     select symbol from symbol_ranges
     where instrument_id = f.instrument_id
@@ -106,7 +106,7 @@ const symbolThen = (sql: AnySql) => sql`
 export async function selectFindings(sql: AnySql, query: FindingsQuery): Promise<FindingsPage> {
   const { limit } = query;
   const rows = await sql<FindingRow[]>`
-    select ${columns(sql)} from (${pageOf(sql, query)}) f ${symbolThen(sql)}
+    select ${findingColumns(sql)} from (${pageOf(sql, query)}) f ${symbolThen(sql)}
     order by f.session desc, f.finding_id desc`;
   const findings = rows.slice(0, limit).map(toFinding);
   const last = rows.length > limit ? findings.at(-1) : undefined;
@@ -149,7 +149,7 @@ export async function selectFindingsById(
   findingIds: readonly number[],
 ): Promise<Finding[]> {
   const rows = await sql<FindingRow[]>`
-    select ${columns(sql)}
+    select ${findingColumns(sql)}
     from unnest(${[...findingIds]}::bigint[]) with ordinality as a(id, position)
     join findings f on f.finding_id = a.id
     ${symbolThen(sql)}

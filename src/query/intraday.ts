@@ -100,10 +100,15 @@ export class IntradayReader {
   constructor(
     readonly sql: Sql,
     readonly calendar: Calendar,
-    cacheBytes: number,
+    readonly cacheBytes: number,
   ) {
     this.#answers = new ByteLru(cacheBytes * ANSWER_SHARE);
     this.#months = new ByteLru(cacheBytes * (1 - ANSWER_SHARE));
+  }
+
+  /** What is kept: months of columns, and whole answers. */
+  stats(): { months: number; bytes: number } {
+    return { months: this.#months.size, bytes: this.#months.bytes + this.#answers.bytes };
   }
 
   /** Forgets instruments whose bars changed. */

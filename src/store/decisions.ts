@@ -29,13 +29,20 @@ export interface DecisionOutcome {
   /** Findings that say something else now, and those that said so before, in the order given. */
   changed: number[];
   unchanged: number[];
+  /** What `undoDecision` takes back; undefined when nothing changed. */
+  batchId?: number;
 }
 
 /** A decision that cannot be taken; then none of the same request is. */
 export class RefusedDecision extends Error {
   override name = 'RefusedDecision';
   constructor(
-    readonly code: 'unknown_finding' | 'not_acceptable' | 'resolved',
+    readonly code:
+      | 'unknown_finding'
+      | 'not_acceptable'
+      | 'resolved'
+      | 'unknown_decision'
+      | 'changed_since',
     message: string,
   ) {
     super(message);
@@ -56,7 +63,19 @@ interface FindingRow {
   kind: string;
   state: FindingState;
   note: string | null;
+  decided_by: string | null;
+  ts_decided: Date | null;
+  /** Of the values it is about. */
+  digest: string;
   symbol: string;
+}
+
+/** What a finding says by what was decided about it. */
+type Said = Pick<FindingRow, 'state' | 'note' | 'decided_by' | 'ts_decided'>;
+
+interface FindingChange {
+  finding: FindingRow;
+  after: Said;
 }
 
 /**
@@ -77,18 +96,27 @@ export async function decideFindings(
   return withIngestLock(write, async (tx) => {
     const findings = await selectForDecision(tx, ids);
     for (const finding of findings) refuseImpossible(finding, request.decision);
-    const isChange = changeOf(request);
-    const changes = findings.filter(isChange);
-    const idsOf = (rows: readonly FindingRow[]) => rows.map((row) => row.finding_id);
-    if (changes.length > 0) {
-      await updateFindings(tx, idsOf(changes), request, atMs);
-      const scores = request.decision === 'annotate' ? [] : await decideBars(tx, changes, atMs);
-      await insertAudit(tx, auditEntries(changes, scores, request), atMs);
-    }
-    const unchanged = findings.filter((finding) => !isChange(finding));
-    return { changed: idsOf(changes), unchanged: idsOf(unchanged) };
+    const isChange = ({ finding, after }: FindingChange) =>
+      finding.state !== after.state || finding.note !== after.note;
+    const wanted = findings.map((finding) => ({
+      finding,
+      after: sayAfter(finding, request, atMs),
+    }));
+    const changes = wanted.filter(isChange);
+    const { actor, decision, note } = request;
+    const said = {
+      actor,
+      action: `finding.${decision}`,
+      detail: note === undefined ? {} : { note },
+    };
+    const batchId = await applyChanges(tx, changes, said, atMs);
+    const unchanged = wanted.filter((change) => !isChange(change));
+    return { changed: idsOf(changes), unchanged: idsOf(unchanged), batchId };
   });
 }
+
+const idsOf = (changes: readonly FindingChange[]) =>
+  changes.map(({ finding }) => finding.finding_id);
 
 /** @throws InputError */
 function checkRequest({ findingIds, decision, note }: DecisionRequest): void {
@@ -114,17 +142,25 @@ function checkRequest({ findingIds, decision, note }: DecisionRequest): void {
   }
 }
 
+/** Findings `f` as rows, with the symbol `r` that their instrument has now. */
+const findingColumns = (tx: Transaction) => tx`
+  f.finding_id, f.instrument_id, f.timeframe, f.session, f.kind, f.state, f.note, f.decided_by,
+  f.ts_decided, f.digest,
+  case when isfinite(f.ts) then (extract(epoch from f.ts) * 1000)::float8 end as ms,
+  coalesce(r.symbol, '#' || f.instrument_id) as symbol`;
+
+const symbolNow = (tx: Transaction) => tx`
+  left join lateral (
+    select symbol from symbol_ranges where instrument_id = f.instrument_id
+    order by valid_to desc limit 1) r on true`;
+
 /** @throws RefusedDecision for a number that is no finding's. */
 async function selectForDecision(tx: Transaction, ids: readonly number[]): Promise<FindingRow[]> {
   const rows = await tx<FindingRow[]>`
-    select f.finding_id, f.instrument_id, f.timeframe, f.session, f.kind, f.state, f.note,
-           case when isfinite(f.ts) then (extract(epoch from f.ts) * 1000)::float8 end as ms,
-           coalesce(r.symbol, '#' || f.instrument_id) as symbol
+    select ${findingColumns(tx)}
     from unnest(${[...ids]}::bigint[]) with ordinality as a(id, position)
     join findings f on f.finding_id = a.id
-    left join lateral (
-      select symbol from symbol_ranges where instrument_id = f.instrument_id
-      order by valid_to desc limit 1) r on true
+    ${symbolNow(tx)}
     order by a.position`;
   if (rows.length === ids.length) return [...rows];
   const known = new Set(rows.map((row) => row.finding_id));
@@ -158,56 +194,160 @@ const STATES: Record<Exclude<Decision, 'annotate'>, FindingState> = {
   reopen: 'open',
 };
 
-/** Whether a decision makes a finding say something else. */
-function changeOf({ decision, note }: DecisionRequest): (finding: FindingRow) => boolean {
-  return (finding) =>
-    (decision !== 'annotate' && finding.state !== STATES[decision]) ||
-    (note !== undefined && note !== finding.note);
+/** What a finding says after a decision. */
+function sayAfter(
+  finding: FindingRow,
+  { decision, note, actor }: DecisionRequest,
+  atMs: number,
+): Said {
+  const { state, decided_by, ts_decided } = finding;
+  const kept = note ?? finding.note;
+  if (decision === 'annotate') return { state, note: kept, decided_by, ts_decided };
+  if (decision === 'reopen')
+    return { state: 'open', note: kept, decided_by: null, ts_decided: null };
+  return { state: STATES[decision], note: kept, decided_by: actor, ts_decided: new Date(atMs) };
 }
 
 const describeTarget = ({ symbol, timeframe, session, ms, kind }: FindingRow): string =>
   `${symbol} ${timeframe} ${ms === null ? session : new Date(ms).toISOString()} ${kind}`;
 
-async function updateFindings(
+/** What is written into the audit log of every finding of a step. */
+interface Step {
+  actor: string;
+  action: string;
+  detail: object;
+}
+
+/** Makes findings say something else, and their bars; the number of the step. */
+async function applyChanges(
   tx: Transaction,
-  ids: readonly number[],
-  { decision, note: given, actor }: DecisionRequest,
+  changes: readonly FindingChange[],
+  step: Step,
   atMs: number,
-): Promise<void> {
-  const note = given ?? null;
-  if (decision === 'annotate') {
-    await tx`update findings set note = ${note} where finding_id = any(${[...ids]}::bigint[])`;
-    return;
-  }
-  const isDecided = decision !== 'reopen';
+): Promise<number | undefined> {
+  if (changes.length === 0) return undefined;
   await tx`
-    update findings
-    set state = ${STATES[decision]}, note = coalesce(${note}, note),
-        decided_by = ${isDecided ? actor : null}, ts_decided = ${isDecided ? new Date(atMs) : null}
-    where finding_id = any(${[...ids]}::bigint[])`;
+    update findings f
+    set state = c.state, note = c.note, decided_by = c.by, ts_decided = c.at
+    from unnest(${idsOf(changes)}::bigint[], ${changes.map(({ after }) => after.state)}::text[],
+      ${changes.map(({ after }) => after.note)}::text[],
+      ${changes.map(({ after }) => after.decided_by)}::text[],
+      ${changes.map(({ after }) => after.ts_decided?.toISOString() ?? null)}::text[]::timestamptz[])
+      as c(id, state, note, by, at)
+    where f.finding_id = c.id`;
+  const isJudged = ({ finding, after }: FindingChange) => finding.state !== after.state;
+  const judged = changes.filter(isJudged).map(({ finding }) => finding);
+  const scores = judged.length === 0 ? [] : await decideBars(tx, judged, atMs);
+  return insertAudit(tx, auditEntries(changes, scores, step), atMs);
 }
 
 function auditEntries(
-  changes: readonly FindingRow[],
+  changes: readonly FindingChange[],
   scores: readonly ScoreChange[],
-  { decision, note, actor }: DecisionRequest,
+  { actor, action, detail }: Step,
 ) {
   const byBar = new Map(scores.map((change) => [keyOf(change), change]));
-  return changes.map((finding) => {
+  return changes.map(({ finding, after }) => {
     const score = byBar.get(keyOf(finding));
+    const { state, note, decided_by, ts_decided, digest } = finding;
     return {
       actor,
-      action: `finding.${decision}`,
+      action,
       instrumentId: finding.instrument_id,
       target: describeTarget(finding),
       detail: {
-        finding_id: finding.finding_id,
-        state_before: finding.state,
-        ...(note !== undefined && { note }),
+        ...{ finding_id: finding.finding_id, state_before: state, state_after: after.state },
+        ...detail,
         ...(score && { score_before: score.score, score_after: score.scoreAfter }),
+        // What it takes to undo it.
+        before: { note, decided_by, decided_at: ts_decided?.toISOString() ?? null, digest },
       },
     };
   });
+}
+
+// -------------------------------------------------------------------------- undoing
+
+/** A finding with what was said when it was decided about. */
+interface TakenRow extends FindingRow {
+  /** Null when there is no such finding any more. */
+  finding_id: number;
+  target: string;
+  detail: {
+    finding_id: number;
+    state_before: FindingState;
+    state_after: FindingState;
+    before: {
+      note: string | null;
+      decided_by: string | null;
+      decided_at: string | null;
+      digest: string;
+    };
+  };
+  /** What was done last about the finding; null when that was this. */
+  later: string | null;
+}
+
+/**
+ * Takes a step back: exactly its findings say again what they said before it (state, note, and who
+ * had decided so when), with the scores of their bars, in one transaction and as a step of its own
+ * in the audit log.
+ * @param atMs when it is undone, epoch ms.
+ * @throws RefusedDecision when there is no such step, or a finding of it says something else since:
+ *   then nothing is undone.
+ */
+export async function undoDecision(
+  write: Sql,
+  { batchId, actor }: { batchId: number; actor: string },
+  atMs: number,
+): Promise<{ changed: number[]; batchId?: number }> {
+  return withIngestLock(write, async (tx) => {
+    const taken = await selectTaken(tx, batchId);
+    if (taken.length === 0) {
+      const message = `there is no decision ${batchId} that could be undone`;
+      throw new RefusedDecision('unknown_decision', message);
+    }
+    for (const one of taken) refuseChanged(one);
+    const changes = taken.map((finding) => {
+      const { state_before: state, before } = finding.detail;
+      const { note, decided_by, decided_at } = before;
+      const ts_decided = decided_at === null ? null : new Date(decided_at);
+      return { finding, after: { state, note, decided_by, ts_decided } };
+    });
+    const step = { actor, action: 'finding.undo', detail: { undone: batchId } };
+    return { changed: idsOf(changes), batchId: await applyChanges(tx, changes, step, atMs) };
+  });
+}
+
+/** The findings of a step, in the order in which they were decided. */
+async function selectTaken(tx: Transaction, batchId: number): Promise<TakenRow[]> {
+  return tx<TakenRow[]>`
+    select ${findingColumns(tx)}, a.target, a.detail, l.action as later
+    from audit_log a
+    left join findings f on f.finding_id = (a.detail ->> 'finding_id')::bigint
+    ${symbolNow(tx)}
+    left join lateral (
+      select action from audit_log
+      where action like 'finding.%' and (detail ->> 'finding_id')::bigint = f.finding_id
+        and audit_id > a.audit_id
+      order by audit_id desc limit 1) l on true
+    where a.batch_id = ${batchId} and a.action like 'finding.%'
+    order by a.audit_id`;
+}
+
+/** @throws RefusedDecision */
+function refuseChanged({ finding_id, target, detail, later, state, digest }: TakenRow): void {
+  const what = `finding ${detail.finding_id} (${target})`;
+  const refuse = (why: string) => {
+    throw new RefusedDecision('changed_since', `${what} ${why}, so that nothing is undone`);
+  };
+  if (finding_id === null) refuse('is no longer there');
+  if (later === 'finding.undo') refuse('is as it was before already');
+  if (later !== null) refuse('was decided again since');
+  if (state === 'resolved' && detail.state_after !== state) refuse('is resolved since');
+  if (state !== detail.state_after || digest !== detail.before.digest) {
+    refuse('is about other values since');
+  }
 }
 
 // ------------------------------------------------------------------------------ bars
@@ -262,7 +402,8 @@ async function decideBars(
     await updateCounters(tx, timeframe, changed);
     all.push(...decided);
   }
-  await notifyBars(tx, [...new Set(all.map((bar) => bar.instrument_id))]);
+  // Also of findings that are about no bar: how many are open is counted.
+  await notifyBars(tx, [...new Set(findings.map((one) => one.instrument_id))]);
   return all;
 }
 

@@ -1,7 +1,11 @@
 import { InputError } from '../errors.ts';
 import { toDate, toDay } from '../model/session.ts';
+import { checkSymbol } from '../model/symbol-list.ts';
 import { type SymbolRange, toRangeDay } from '../model/symbol-range.ts';
+import { type AuditEntry, insertAudit } from './audit.ts';
 import { type AnySql, type Sql, type Transaction, transactLocked } from './database.ts';
+
+export { checkSymbol } from '../model/symbol-list.ts';
 
 export interface Instrument {
   instrumentId: number;
@@ -18,23 +22,6 @@ export interface Instrument {
   delistedOn: string | null;
   isTracked: boolean;
   isDescribed: boolean;
-}
-
-const SYMBOL = /^[A-Za-z0-9]+([.\-/:][A-Za-z0-9]+)*$/;
-const SYMBOL_LENGTH_MAX = 32;
-
-/**
- * The symbol itself. Case is kept: it tells preferred shares apart (ABRpD).
- * @throws InputError that names what is allowed.
- */
-export function checkSymbol(symbol: string, field = 'symbol'): string {
-  if (symbol.length <= SYMBOL_LENGTH_MAX && SYMBOL.test(symbol)) return symbol;
-  const shown = JSON.stringify(symbol.length > 40 ? `${symbol.slice(0, 40)}...` : symbol);
-  throw new InputError(
-    `${shown} is not a symbol: letters and digits, parts joined by one of . - / : ` +
-      `(AAPL, BRK.B, ABRpD), at most ${SYMBOL_LENGTH_MAX} characters`,
-    field,
-  );
 }
 
 interface InstrumentRow {
@@ -125,6 +112,14 @@ export async function selectInstruments(
   return rows.map(toInstrument);
 }
 
+/** Who says by hand what is tracked, for the audit log. */
+export interface Operator {
+  /** 'http 127.0.0.1', 'cli root'. */
+  actor: string;
+  /** Epoch ms. */
+  atMs: number;
+}
+
 export interface NewSymbols {
   /** Whether they are filled every night. */
   isTracked: boolean;
@@ -135,47 +130,120 @@ export interface NewSymbols {
    * it, or another company has it from a day on, or from when it was given up ('next').
    */
   former?: 'refuse' | 'leave' | { from: string | 'next' };
+  /** What those that are new, or tracked again, are filled with; when missing it stays as it is. */
+  timeframes?: readonly string[];
+  /** When missing, nobody did it by hand. */
+  by?: Operator;
+}
+
+/** A symbol with its instrument. */
+export interface SymbolKey {
+  symbol: string;
+  instrumentId: number;
+}
+
+export interface AddedSymbols {
+  /** Not known before. */
+  fresh: SymbolKey[];
+  /** Known before, and tracked again. */
+  again: SymbolKey[];
 }
 
 /**
  * Makes sure that the symbols exist and, unless told otherwise, are tracked: filled every night.
  * Data of a symbol that was removed before is still there.
  * @returns the symbols that are new, or tracked again.
- * @throws InputError for a malformed symbol, or one that nobody has any more; nothing is added.
+ * @throws InputError for a malformed symbol, or naming each that nobody has any more; then nothing
+ *   is added.
  */
 export async function upsertSymbols(
   write: Sql,
   symbols: readonly string[],
   options: NewSymbols = { isTracked: true },
 ): Promise<string[]> {
+  const { fresh, again } = await trackSymbols(write, symbols, options);
+  return [...again, ...fresh].map(({ symbol }) => symbol);
+}
+
+/**
+ * The same, and says which are new and which are tracked again.
+ * @param also what is to be done in the same transaction.
+ * @throws InputError as `upsertSymbols`, and for a timeframe that is not stored.
+ */
+export async function trackSymbols(
+  write: Sql,
+  symbols: readonly string[],
+  options: NewSymbols = { isTracked: true },
+  also?: (tx: Transaction, added: AddedSymbols) => Promise<unknown>,
+): Promise<AddedSymbols> {
   const unique = [...new Set(symbols.map((symbol) => checkSymbol(symbol)))];
-  if (unique.length === 0) return [];
+  const timeframes = options.timeframes && checkTimeframes(options.timeframes);
+  if (unique.length === 0) return { fresh: [], again: [] };
   return transactLocked(write, 'symbols', async (tx) => {
-    const day = options.day ?? null;
-    const isMeant = tx`
-      case when ${day}::text is null then r.valid_to = 'infinity'
-           else r.valid_from <= ${day}::text::date and ${day}::text::date < r.valid_to end`;
-    const returning = await tx<{ symbol: string }[]>`
-      update instruments i set is_tracked = true
-      from symbol_ranges r
-      where r.instrument_id = i.instrument_id and ${isMeant}
-        and r.symbol = any(${unique}::text[]) and not i.is_tracked and ${options.isTracked}
-      returning r.symbol`;
-    const known = await tx<{ symbol: string; is_meant: boolean; last: string }[]>`
-      select symbol, bool_or(${isMeant}) as is_meant, max(valid_to) as last from symbol_ranges r
-      where symbol = any(${unique}::text[]) group by symbol`;
-    const have = new Set(known.map((row) => row.symbol));
-    const fresh = unique
-      .filter((symbol) => !have.has(symbol))
-      .map((symbol) => ({ symbol, from: givenStart(options) }));
-    for (const row of known.filter(({ is_meant }) => !is_meant)) {
-      const from = await formerStart(tx, row, options);
-      if (from !== undefined) fresh.push({ symbol: row.symbol, from });
+    const added = await addSymbols(tx, unique, options);
+    const ids = [...added.fresh, ...added.again].map(({ instrumentId }) => instrumentId);
+    if (timeframes && ids.length > 0) {
+      await tx`
+        update instruments set timeframes = ${timeframes}::text[]
+        where instrument_id = any(${ids}::int[])`;
     }
-    await insertSymbols(tx, fresh, options.isTracked);
+    const note = (keys: readonly SymbolKey[], isNew: boolean) =>
+      noteTracking(options.by, 'symbol.track', keys, () => ({
+        is_new: isNew,
+        ...(timeframes && { timeframes }),
+      }));
+    const entries = [...note(added.again, false), ...note(added.fresh, true)];
+    await insertAudit(tx, entries, options.by?.atMs ?? 0);
+    await also?.(tx, added);
     await tx`select pg_notify('marketd', 'symbols')`;
-    return [...returning.map((row) => row.symbol), ...fresh.map(({ symbol }) => symbol)];
+    return added;
   });
+}
+
+async function addSymbols(
+  tx: Transaction,
+  symbols: string[],
+  options: NewSymbols,
+): Promise<AddedSymbols> {
+  const day = options.day ?? null;
+  const isMeant = tx`
+    case when ${day}::text is null then r.valid_to = 'infinity'
+         else r.valid_from <= ${day}::text::date and ${day}::text::date < r.valid_to end`;
+  const again = await tx<SymbolKey[]>`
+    update instruments i set is_tracked = true
+    from symbol_ranges r
+    where r.instrument_id = i.instrument_id and ${isMeant}
+      and r.symbol = any(${symbols}::text[]) and not i.is_tracked and ${options.isTracked}
+    returning r.symbol, i.instrument_id as "instrumentId"`;
+  const known = await tx<{ symbol: string; is_meant: boolean; last: string }[]>`
+    select symbol, bool_or(${isMeant}) as is_meant, max(valid_to) as last from symbol_ranges r
+    where symbol = any(${symbols}::text[]) group by symbol`;
+  const have = new Set(known.map((row) => row.symbol));
+  const fresh = symbols
+    .filter((symbol) => !have.has(symbol))
+    .map((symbol) => ({ symbol, from: givenStart(options) }));
+  const refused: string[] = [];
+  for (const row of known.filter(({ is_meant }) => !is_meant)) {
+    const start = await formerStart(tx, row, options);
+    if (typeof start === 'object') refused.push(start.refusal);
+    else if (start !== undefined) fresh.push({ symbol: row.symbol, from: start });
+  }
+  if (refused.length > 0) throw new InputError(refused.join('; '), 'symbols');
+  return { fresh: await insertSymbols(tx, fresh, options.isTracked), again: [...again] };
+}
+
+/** What the audit log says of symbols; nothing when nobody did it by hand. */
+function noteTracking<Key extends SymbolKey>(
+  by: Operator | undefined,
+  action: string,
+  keys: readonly Key[],
+  detail: (key: Key) => object | null,
+): AuditEntry[] {
+  if (!by) return [];
+  const { actor } = by;
+  return keys.map((key) => ({
+    ...{ actor, action, instrumentId: key.instrumentId, target: key.symbol, detail: detail(key) },
+  }));
 }
 
 /** From when a symbol that nobody ever had means its instrument. */
@@ -183,12 +251,12 @@ function givenStart({ former }: NewSymbols): string {
   return typeof former === 'object' && former.from !== 'next' ? former.from : '-infinity';
 }
 
-/** From when a symbol that others had means another company; undefined: it does not. */
+/** From when a symbol that others had means another company; undefined: it does not, or why not. */
 async function formerStart(
   tx: Transaction,
   { symbol, last }: { symbol: string; last: string },
   { former = 'refuse' }: NewSymbols,
-): Promise<string | undefined> {
+): Promise<string | { refusal: string } | undefined> {
   if (former === 'leave') return undefined;
   if (typeof former === 'object' && last !== 'infinity') {
     const from = former.from === 'next' ? last : former.from;
@@ -204,13 +272,13 @@ async function formerStart(
   const isOpen = holder.valid_to === 'infinity';
   const until = isOpen ? holder.start : toDate(toDay(holder.valid_to) - 1);
   const other = holder.symbol === symbol ? '' : ` of ${holder.symbol}`;
-  throw new InputError(
-    isOpen
+  return {
+    refusal: isOpen
       ? `${symbol} is a symbol here since ${until} only`
       : `${symbol} was the symbol${other} until ${until}` +
-          `${other && `: say ${holder.symbol}`}. If another company has it since: ` +
-          `marketd symbols add ${symbol} --from DATE (at the earliest ${holder.valid_to})`,
-  );
+        `${other && `: say ${holder.symbol}`}. If another company has it since: ` +
+        `marketd symbols add ${symbol} --from DATE (at the earliest ${holder.valid_to})`,
+  };
 }
 
 /** Makes an instrument for each. */
@@ -218,9 +286,9 @@ async function insertSymbols(
   tx: Transaction,
   fresh: readonly { symbol: string; from: string }[],
   isTracked: boolean,
-): Promise<void> {
+): Promise<SymbolKey[]> {
   // Numbers are drawn first: an identity column returns them in no promised order.
-  await tx`
+  const rows = await tx<SymbolKey[]>`
     with drawn as (
       select symbol, start,
              nextval(pg_get_serial_sequence('instruments', 'instrument_id'))::int as id
@@ -230,50 +298,112 @@ async function insertSymbols(
       insert into instruments (instrument_id, is_tracked) overriding system value
       select id, ${isTracked} from drawn)
     insert into symbol_ranges (instrument_id, symbol, valid_from)
-    select id, symbol, start from drawn`;
+    select id, symbol, start from drawn
+    returning symbol, instrument_id as "instrumentId"`;
+  const ids = new Map(rows.map(({ symbol, instrumentId }) => [symbol, instrumentId]));
+  return fresh.map(({ symbol }) => ({ symbol, instrumentId: ids.get(symbol) as number }));
+}
+
+/** All of TRACKED_TIMEFRAMES that are named, and 1d. @throws InputError */
+function checkTimeframes(timeframes: readonly string[]): string[] {
+  const known: readonly string[] = TRACKED_TIMEFRAMES;
+  const wrong = timeframes.find((timeframe) => !known.includes(timeframe));
+  if (wrong === undefined) {
+    return known.filter((timeframe) => timeframe === '1d' || timeframes.includes(timeframe));
+  }
+  throw new InputError(
+    `${JSON.stringify(wrong.slice(0, 40))} is not a timeframe that is stored: those are ` +
+      `${known.join(', ')}; all others are made of them when they are asked for`,
+    'timeframes',
+  );
+}
+
+/** What of an instrument's tracking is to be otherwise; what is missing stays. */
+export interface TrackingChange {
+  isTracked?: boolean;
+  /** Besides daily bars, which all are filled with. What is held of others stays. */
+  timeframes?: readonly string[];
 }
 
 /**
- * Says which timeframes instruments are filled with every night, besides daily bars, which all are.
- * @throws InputError for a timeframe that is not stored.
+ * Changes for symbols that are known whether, and with what, they are filled every night. Data
+ * stays.
+ * @returns the symbols of which each is new, in order.
+ * @throws InputError for a timeframe that is not stored; nothing is changed.
  */
+export async function updateTracking(
+  write: Sql,
+  symbols: readonly string[],
+  change: TrackingChange,
+  by?: Operator,
+): Promise<{ tracked: string[]; timeframes: string[] }> {
+  const { isTracked } = change;
+  const timeframes = change.timeframes && checkTimeframes(change.timeframes);
+  const names = (keys: readonly SymbolKey[]) => keys.map(({ symbol }) => symbol).sort();
+  return transactLocked(write, 'symbols', async (tx) => {
+    const tracked = isTracked === undefined ? [] : await setTracked(tx, symbols, isTracked, by);
+    const filled = timeframes ? await setTimeframes(tx, symbols, timeframes, by) : [];
+    if (tracked.length + filled.length > 0) await tx`select pg_notify('marketd', 'symbols')`;
+    return { tracked: names(tracked), timeframes: names(filled) };
+  });
+}
+
+async function setTracked(
+  tx: Transaction,
+  symbols: readonly string[],
+  isTracked: boolean,
+  by: Operator | undefined,
+): Promise<SymbolKey[]> {
+  const keys = await tx<SymbolKey[]>`
+    update instruments i set is_tracked = ${isTracked}
+    from symbol_ranges r
+    where r.instrument_id = i.instrument_id and r.valid_to = 'infinity'
+      and r.symbol = any(${[...symbols]}::text[]) and i.is_tracked <> ${isTracked}
+    returning r.symbol, i.instrument_id as "instrumentId"`;
+  const entries = isTracked
+    ? noteTracking(by, 'symbol.track', keys, () => ({ is_new: false }))
+    : noteTracking(by, 'symbol.untrack', keys, () => null);
+  await insertAudit(tx, entries, by?.atMs ?? 0);
+  return keys;
+}
+
+async function setTimeframes(
+  tx: Transaction,
+  symbols: readonly string[],
+  timeframes: string[],
+  by: Operator | undefined,
+): Promise<SymbolKey[]> {
+  const keys = await tx<(SymbolKey & { before: string[] })[]>`
+    update instruments i set timeframes = ${timeframes}::text[]
+    from symbol_ranges r
+    join instruments o using (instrument_id)
+    where r.instrument_id = i.instrument_id and r.valid_to = 'infinity'
+      and r.symbol = any(${[...symbols]}::text[]) and i.timeframes <> ${timeframes}::text[]
+    returning r.symbol, i.instrument_id as "instrumentId", o.timeframes as before`;
+  const entries = noteTracking(by, 'symbol.timeframes', keys, ({ before }) => ({
+    ...{ before, after: timeframes },
+  }));
+  await insertAudit(tx, entries, by?.atMs ?? 0);
+  return keys;
+}
+
+/** Says what symbols are filled with; see `updateTracking`. @returns those of which it is new. */
 export async function updateTimeframes(
-  sql: AnySql,
+  write: Sql,
   symbols: readonly string[],
   timeframes: readonly string[],
-): Promise<void> {
-  const known: readonly string[] = TRACKED_TIMEFRAMES;
-  const wrong = timeframes.find((timeframe) => !known.includes(timeframe));
-  if (wrong !== undefined) {
-    throw new InputError(
-      `${JSON.stringify(wrong)} is not a timeframe that is stored: those are ` +
-        `${known.join(', ')}; all others are made of them when they are asked for`,
-      'timeframes',
-    );
-  }
-  const all = known.filter((timeframe) => timeframe === '1d' || timeframes.includes(timeframe));
-  await sql`
-    with updated as (
-      update instruments i set timeframes = ${[...all]}::text[]
-      from symbol_ranges r
-      where r.instrument_id = i.instrument_id and r.valid_to = 'infinity'
-        and r.symbol = any(${[...symbols]}::text[])
-      returning 1)
-    select pg_notify('marketd', 'symbols') from updated limit 1`;
+  by?: Operator,
+): Promise<string[]> {
+  return (await updateTracking(write, symbols, { timeframes }, by)).timeframes;
 }
 
 /** Stops tracking. Data stays. @returns the symbols that were tracked. */
-export async function deleteSymbols(write: Sql, symbols: readonly string[]): Promise<string[]> {
-  const rows = await write<{ symbol: string }[]>`
-    with removed as (
-      update instruments i set is_tracked = false
-      from symbol_ranges r
-      where r.instrument_id = i.instrument_id and r.valid_to = 'infinity'
-        and r.symbol = any(${[...symbols]}::text[]) and i.is_tracked
-      returning r.symbol),
-    told as (select pg_notify('marketd', 'symbols'))
-    select removed.symbol from removed, told`;
-  return rows.map((row) => row.symbol);
+export async function deleteSymbols(
+  write: Sql,
+  symbols: readonly string[],
+  by?: Operator,
+): Promise<string[]> {
+  return (await updateTracking(write, symbols, { isTracked: false }, by)).tracked;
 }
 
 export interface Description {

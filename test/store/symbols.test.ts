@@ -5,6 +5,8 @@ import {
   checkSymbol,
   deleteSymbols,
   selectInstruments,
+  trackSymbols,
+  updateTracking,
   upsertDescriptions,
   upsertSymbols,
 } from '../../src/store/symbols.ts';
@@ -176,5 +178,108 @@ describeEditions('symbols', (database) => {
     const after = { ...a, ...described, listedOn: '1999-01-22', delistedOn: '2020-01-02' };
     expect(await one('DES')).toEqual({ ...after, isDescribed: true });
     await upsertDescriptions(sql(), []);
+  });
+
+  describe('tracked by hand', () => {
+    const by = { actor: 'page 127.0.0.1', atMs: Date.parse('2024-03-01T12:00:00Z') };
+    const audit = async (prefix: string) =>
+      (
+        await sql()`
+          select actor, ts, action, target, detail from audit_log
+          where target like ${`${prefix}%`} order by audit_id`
+      ).map((row) => ({ ...row }));
+    const entry = (action: string, target: string, detail: object | null) => {
+      return { actor: by.actor, ts: new Date(by.atMs), action, target, detail };
+    };
+    const timeframesOf = async (symbol: string) => {
+      const [row] = await sql()<{ timeframes: string[] }[]>`
+        select timeframes from instruments join symbol_ranges using (instrument_id)
+        where symbol = ${symbol}`;
+      return row.timeframes;
+    };
+
+    test('are new, again or known already, and the audit log says so', async () => {
+      await upsertSymbols(sql(), ['HAA', 'HAB']);
+      await deleteSymbols(sql(), ['HAB']);
+      expect(await audit('HA')).toEqual([]);
+      const added = await trackSymbols(sql(), ['HAA', 'HAB', 'HAC', 'HAD'], {
+        ...{ isTracked: true, timeframes: ['1m'], by },
+      });
+      const names = (keys: { symbol: string }[]) => keys.map(({ symbol }) => symbol);
+      expect([names(added.again), names(added.fresh)]).toEqual([['HAB'], ['HAC', 'HAD']]);
+      expect(added.fresh[0].instrumentId).toBe((await one('HAC')).instrumentId);
+      const detail = (isNew: boolean) => ({ is_new: isNew, timeframes: ['1d', '1m'] });
+      expect(await audit('HA')).toEqual([
+        entry('symbol.track', 'HAB', detail(false)),
+        entry('symbol.track', 'HAC', detail(true)),
+        entry('symbol.track', 'HAD', detail(true)),
+      ]);
+      // What is tracked already keeps what it is filled with.
+      expect(await timeframesOf('HAA')).toEqual(['1d']);
+      expect(await timeframesOf('HAB')).toEqual(['1d', '1m']);
+      expect(await timeframesOf('HAD')).toEqual(['1d', '1m']);
+    });
+
+    test('all or none: what is done with them fails, and nothing is added', async () => {
+      const attempt = trackSymbols(sql(), ['HBA'], { isTracked: true, by }, async () => {
+        throw new Error('no');
+      });
+      expect(await failureOf(attempt)).toBe('no');
+      const wrong = { isTracked: true, timeframes: ['5m'], by };
+      expect(await failureOf(trackSymbols(sql(), ['HBA'], wrong))).toContain(
+        '"5m" is not a timeframe that is stored: those are 1d, 1h, 1m',
+      );
+      expect(await one('HBA')).toBeUndefined();
+      expect(await audit('HB')).toEqual([]);
+    });
+
+    test('that others had are all named when they are refused', async () => {
+      await upsertSymbols(sql(), ['HCA', 'HCB']);
+      await sql()`
+        update symbol_ranges set valid_to = '2022-06-09' where symbol in ('HCA', 'HCB')`;
+      const refused = await failureOf(trackSymbols(sql(), ['HCC', 'HCA', 'HCB']));
+      expect(refused).toContain('HCA was the symbol until 2022-06-08');
+      expect(refused).toContain('; HCB was the symbol until 2022-06-08');
+      expect(await one('HCC')).toBeUndefined();
+    });
+
+    test('change, and only what is new is written down', async () => {
+      await upsertSymbols(sql(), ['HDA', 'HDB']);
+      const more = { timeframes: ['1h'] };
+      expect(await updateTracking(sql(), ['HDB', 'HDA', 'NOONE'], more, by)).toEqual({
+        ...{ tracked: [], timeframes: ['HDA', 'HDB'] },
+      });
+      expect(await updateTracking(sql(), ['HDA'], more, by)).toEqual({
+        ...{ tracked: [], timeframes: [] },
+      });
+      const gone = { isTracked: false, timeframes: ['1d'] };
+      expect(await updateTracking(sql(), ['HDA'], gone, by)).toEqual({
+        ...{ tracked: ['HDA'], timeframes: ['HDA'] },
+      });
+      expect(await updateTracking(sql(), ['HDA'], { isTracked: true }, by)).toEqual({
+        ...{ tracked: ['HDA'], timeframes: [] },
+      });
+      expect(await one('HDA')).toMatchObject({ isTracked: true });
+      const change = (before: string[], after: string[]) => ({ before, after });
+      const log = await audit('HD');
+      expect(log.filter(({ target }) => target === 'HDB')).toEqual([
+        entry('symbol.timeframes', 'HDB', change(['1d'], ['1d', '1h'])),
+      ]);
+      expect(log.filter(({ target }) => target === 'HDA')).toEqual([
+        entry('symbol.timeframes', 'HDA', change(['1d'], ['1d', '1h'])),
+        entry('symbol.untrack', 'HDA', null),
+        entry('symbol.timeframes', 'HDA', change(['1d', '1h'], ['1d'])),
+        entry('symbol.track', 'HDA', { is_new: false }),
+      ]);
+    });
+
+    test('with a timeframe that is not stored change nothing', async () => {
+      await upsertSymbols(sql(), ['HEA']);
+      const wrong = { isTracked: false, timeframes: ['1d', '1w'] };
+      const failure = await failureOf(updateTracking(sql(), ['HEA'], wrong, by));
+      expect(failure).toContain('"1w" is not a timeframe');
+      expect(await one('HEA')).toMatchObject({ isTracked: true });
+      expect(await audit('HE')).toEqual([]);
+    });
   });
 });
