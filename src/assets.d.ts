@@ -23,3 +23,15 @@ declare module '*/app.js' {
   const path: string;
   export default path;
 }
+declare module 'lightweight-charts/standalone.js' {
+  const path: string;
+  export default path;
+}
+declare module '*/chart.js' {
+  const path: string;
+  export default path;
+}
+declare module '*/swagger.js' {
+  const path: string;
+  export default path;
+}

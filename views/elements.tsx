@@ -1,7 +1,11 @@
 import { Html } from '@elysiajs/html';
-import { Session } from './layout.tsx';
+import type { Children } from '@kitajs/html';
+import { Session } from './time.tsx';
 
 /** What several pages are made of. */
+
+/** What may stand inside an element of ours. */
+export type { Children };
 
 /** How something is, as a color; a word always stands beside it. */
 export type Condition = 'good' | 'busy' | 'attention' | 'bad' | 'idle';
@@ -64,7 +68,76 @@ export function Text({ text }: { text: string }): JSX.Element {
   return <span safe>{text}</span>;
 }
 
+/** Text that is not ours as an attribute's value, of which only quotes are escaped otherwise. */
+export const attributeText = (text: string) => text.replaceAll('&', '&amp;');
+
 export const capital = (word: string) => word.charAt(0).toUpperCase() + word.slice(1);
 
 /** Where the page of a symbol is. */
 export const symbolPath = (symbol: string) => `/dashboard/symbols/${encodeURIComponent(symbol)}`;
+
+/** What came of an action, to be told once. */
+export interface Notice {
+  condition: Condition;
+  text: string;
+  /** Takes it back: a form of one button, sent to `action`. */
+  undo?: { action: string; fields: Record<string, string>; region: string };
+}
+
+const NOTICE_WORDS: Record<Condition, string> = {
+  good: 'Done',
+  busy: 'Under way',
+  attention: 'Attention',
+  bad: 'Not done',
+  idle: 'Note',
+};
+
+export function NoticeText({ notice }: { notice: Notice }): JSX.Element {
+  const { condition, text, undo } = notice;
+  return (
+    <div class={`notice ${condition}`}>
+      <strong safe>{NOTICE_WORDS[condition]}</strong> <Text text={text} />
+      {undo ? (
+        <form
+          method="post"
+          action={undo.action}
+          hx-post={undo.action}
+          hx-target={`#${undo.region}`}
+          hx-swap="outerMorph"
+        >
+          {Object.entries(undo.fields).map(([name, value]) => (
+            <input type="hidden" name={name} value={attributeText(value)} />
+          ))}
+          <button type="submit" class="button">
+            Undo
+          </button>
+        </form>
+      ) : null}
+    </div>
+  );
+}
+
+/**
+ * What may be wider than the page: it is scrolled sideways by itself, also by the keyboard.
+ * @param labelledby id of the heading that says what it is; or `label`.
+ */
+export function Scroll(props: {
+  labelledby?: string;
+  label?: string;
+  id?: string;
+  children: Children;
+}): JSX.Element {
+  return (
+    // biome-ignore lint/a11y/useSemanticElements: a fieldset is for the fields of a form
+    <div
+      id={props.id}
+      class="scroll"
+      tabindex="0"
+      role="group"
+      aria-labelledby={props.labelledby}
+      aria-label={props.label}
+    >
+      {props.children}
+    </div>
+  );
+}

@@ -30,7 +30,7 @@ const INSIDE = [
 const SECURITY = {
   'x-content-type-options': 'nosniff',
   'x-frame-options': 'DENY',
-  'referrer-policy': 'no-referrer',
+  'referrer-policy': 'same-origin',
   'content-security-policy':
     "default-src 'self'; img-src 'self' data:; " +
     "frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
@@ -73,6 +73,7 @@ interface Scenario {
   code: string;
   field?: string;
   says: string | RegExp;
+  allow?: string;
   body?: string;
 }
 
@@ -232,12 +233,34 @@ const ADDRESSES: Scenario[] = [
   ...['/docs/%5Fraw', '/docs//_raw', of('BTC/USD')],
 ]
   .map((path) => nothing(path))
-  .concat([
-    ...['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'].map((method) => nothing('/health', method)),
-    nothing(of('AAPL'), 'POST', '{"start":'),
-    nothing('/api/v1/status', 'DELETE'),
-    nothing('/docs', 'POST'),
-  ]);
+  .concat(['POST', 'HEAD', 'DELETE'].map((method) => nothing('/docs/_raw', method)))
+  .concat([nothing('/nope', 'POST'), nothing('/nope', 'HEAD')]);
+
+const wrongMethod = (path: string, method: string, allow: string, body?: string): Scenario => ({
+  name: `${method} ${path}`,
+  method,
+  path,
+  status: 405,
+  code: 'method_not_allowed',
+  says: `${method} is not possible at this address; ${allow} is`,
+  allow,
+  body,
+});
+
+const READ = 'GET, HEAD';
+const METHODS: Scenario[] = [
+  ...['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'].map((method) =>
+    wrongMethod('/health', method, READ),
+  ),
+  wrongMethod('/health/', 'POST', READ),
+  wrongMethod(of('AAPL'), 'POST', READ, '{"start":'),
+  wrongMethod(of('BTC%2FUSD'), 'DELETE', READ),
+  wrongMethod('/api/v1/status', 'DELETE', READ),
+  wrongMethod('/docs', 'POST', READ),
+  wrongMethod('/dashboard/system', 'POST', READ),
+  wrongMethod('/api/v1/admin/findings', 'GET', 'POST'),
+  wrongMethod('/api/v1/admin/findings', 'PUT', 'POST'),
+];
 
 describeEditions('errors', (database) => {
   let server: TestServer;
@@ -249,12 +272,14 @@ describeEditions('errors', (database) => {
     await server?.stop();
   });
 
-  for (const scenario of [...PARAMETERS, ...SYMBOLS, ...ADDRESSES]) {
+  for (const scenario of [...PARAMETERS, ...SYMBOLS, ...ADDRESSES, ...METHODS]) {
     const { name, path, method, body, status, code, field, says } = scenario;
     test(`${status}: ${name.slice(0, 80)}`, async () => {
       const headers = { 'content-type': 'application/json' };
       const response = await server.get(path, { method, body, ...(body && { headers }) });
       expect(response.status).toBe(status);
+      expect(response.headers.get('allow')).toBe(scenario.allow ?? null);
+      if (method === 'HEAD') return; // the status is all there is
       const problem = await readProblem(response, status === 422);
       expect(problem.error.code).toBe(code);
       expect(problem.error.field).toBe(field);
@@ -303,11 +328,12 @@ describeEditions('errors', (database) => {
   });
 
   test('every kind of answer has the security headers', async () => {
-    const asset = /\/assets\/[\w.-]+\.css/.exec(await (await server.get('/dashboard')).text())![0];
+    const assetsOf = async (path: string) =>
+      (await (await server.get(path)).text()).match(/\/assets\/[\w.-]+/g)!;
+    const assets = [...(await assetsOf('/dashboard')), ...(await assetsOf('/docs'))];
     const paths = ['/', '/health', '/api/v1/status', '/api/v1/symbols', '/api/v1/symbols/detailed'];
-    paths.push(of('AAPL'), of('EMPTY'), withQuery('format=csv'), '/docs', '/docs/json', asset);
-    paths.push('/docs/assets/swagger-ui.js', '/docs/assets/swagger-ui.css', '/dashboard');
-    paths.push('/docs/assets/icon.png', '/docs/assets/start.js', '/favicon.ico');
+    paths.push(of('AAPL'), of('EMPTY'), withQuery('format=csv'), '/docs', '/docs/json');
+    paths.push('/dashboard', '/dashboard/system', '/favicon.ico', ...assets);
     for (const path of paths) {
       for (const method of ['GET', 'HEAD']) {
         const response = await server.get(path, { method });

@@ -1,0 +1,78 @@
+import { HttpError } from './errors.ts';
+import { refuseCrossSite } from './same-origin.ts';
+
+/** Forms that pages send. */
+
+const FORM_BYTES_MAX = 16_384;
+const URL_ENCODED = 'application/x-www-form-urlencoded';
+
+const typeOf = (request: Request) =>
+  request.headers.get('content-type')?.split(';')[0].trim().toLowerCase();
+
+/**
+ * The fields of a form of ours.
+ * @param bytesMax how large it may be.
+ * @throws HttpError 403 from a page of another site, 415 or 413 for what is no form of ours.
+ */
+export async function readForm(
+  request: Request,
+  bytesMax = FORM_BYTES_MAX,
+): Promise<URLSearchParams> {
+  refuseCrossSite(request);
+  if (typeOf(request) !== URL_ENCODED) {
+    throw new HttpError(415, 'unsupported_type', 'send the form of the page');
+  }
+  return new URLSearchParams(new TextDecoder().decode(await readBody(request, bytesMax)));
+}
+
+/**
+ * The fields of a form with a file.
+ * @throws HttpError as `readForm`.
+ */
+export async function readMultipart(request: Request, bytesMax: number): Promise<FormData> {
+  refuseCrossSite(request);
+  const type = request.headers.get('content-type') ?? '';
+  if (typeOf(request) !== 'multipart/form-data') {
+    throw new HttpError(415, 'unsupported_type', 'send the form of the page');
+  }
+  const body = await readBody(request, bytesMax);
+  try {
+    return await new Response(body, { headers: { 'content-type': type } }).formData();
+  } catch {
+    throw new HttpError(400, 'malformed', 'the form is malformed: send the form of the page');
+  }
+}
+
+/** The whole body, but never more of it than is allowed. */
+async function readBody(request: Request, bytesMax: number): Promise<Uint8Array<ArrayBuffer>> {
+  const tooLarge = () =>
+    new HttpError(413, 'too_large', `the form must be at most ${bytesMax} bytes`);
+  if (Number(request.headers.get('content-length') ?? 0) > bytesMax) throw tooLarge();
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  const reader = request.body?.getReader();
+  for (let part = await reader?.read(); part?.value; part = await reader?.read()) {
+    size += part.value.length;
+    if (size > bytesMax) {
+      await reader?.cancel();
+      throw tooLarge();
+    }
+    chunks.push(part.value);
+  }
+  const body = new Uint8Array(size);
+  let at = 0;
+  for (const chunk of chunks) {
+    body.set(chunk, at);
+    at += chunk.length;
+  }
+  return body;
+}
+
+/** Who sent a form, for the audit log: 'page 127.0.0.1'. */
+export function actorOf(
+  request: Request,
+  server: { requestIP(request: Request): { address: string } | null } | null,
+): string {
+  const address = server?.requestIP(request)?.address;
+  return address === undefined ? 'page' : `page ${address}`;
+}
