@@ -38,6 +38,7 @@ const integer = (min: number, max: number) =>
 const fraction = number('a number from 0 to 1', (value) => value >= 0 && value <= 1);
 const positive = number('a number above 0', (value) => value > 0);
 const multiple = number('a number from 1 on', (value) => value >= 1);
+const HOST_NAME = /^[a-z\d]([a-z\d.-]*[a-z\d])?$/;
 const choice = <const T extends string>(...allowed: T[]) =>
   z.enum(allowed, `must be one of ${allowed.join(', ')}`);
 
@@ -57,6 +58,21 @@ const Settings = z.object({
   POLYGON_TIMEOUT_MS: integer(100, 600_000).default(30_000),
   API_HOST: z.string().default('127.0.0.1'),
   API_PORT: integer(0, 65_535).default(8000),
+  ALLOWED_HOSTS: z
+    .string()
+    .transform((list) => [
+      ...new Set(
+        list
+          .toLowerCase()
+          .split(/[\s,]+/)
+          .filter(Boolean),
+      ),
+    ])
+    .refine(
+      (list) => list.every((name) => HOST_NAME.test(name)),
+      'must be host names with commas between them, without http:// and without a port',
+    )
+    .optional(),
   LOG_LEVEL: z
     .string()
     .toUpperCase()
@@ -158,14 +174,14 @@ export function describeConfig(config: Config): Record<string, string> {
   for (const key of Object.keys(Settings.shape) as (keyof Config)[]) {
     const value = config[key];
     if (value === undefined) lines[key] = '(not set)';
-    else if (key === 'DATABASE_URL') lines[key] = maskUrl(String(value));
+    else if (key.endsWith('_URL')) lines[key] = maskUrl(String(value));
     else if ((SECRETS as readonly string[]).includes(key)) lines[key] = '********';
     else lines[key] = Array.isArray(value) ? value.join(',') : String(value);
   }
   return lines;
 }
 
-/** A database URL without its password. */
+/** A URL without its password. */
 export function maskUrl(url: string): string {
   return url
     .replace(/(:\/\/[^:/@]*:).*@/, '$1********@')

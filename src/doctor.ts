@@ -20,8 +20,11 @@ const problem = (check: string, message: string): Finding => ({ check, state: 'p
 /** Sessions that may be missing at the end before it is worth a warning: a night and a day. */
 const STALE_SESSIONS = 2;
 
+/** What of a warehouse is looked at. */
+export type Patient = Pick<Warehouse, 'database' | 'isEmbedded' | 'isDemo' | 'dataDir'>;
+
 /** Looks at everything the warehouse needs; asks no provider. */
-export async function diagnose(warehouse: Warehouse, config: Config): Promise<Finding[]> {
+export async function diagnose(warehouse: Patient, config: Config): Promise<Finding[]> {
   const sql = warehouse.database.read;
   const findings: Finding[] = [];
   const server = await selectServerFacts(sql);
@@ -49,7 +52,7 @@ export async function diagnose(warehouse: Warehouse, config: Config): Promise<Fi
   return findings;
 }
 
-async function diagnoseEdition({ database }: Warehouse, hasTimescale: boolean): Promise<Finding> {
+async function diagnoseEdition({ database }: Patient, hasTimescale: boolean): Promise<Finding> {
   const edition = await selectEdition(database.read);
   if (edition !== 'plain') return ok('edition', edition);
   if (!hasTimescale) return ok('edition', 'plain (TimescaleDB is not installed)');
@@ -60,7 +63,7 @@ async function diagnoseEdition({ database }: Warehouse, hasTimescale: boolean): 
   );
 }
 
-function diagnoseProvider(warehouse: Warehouse, config: Config): Finding {
+function diagnoseProvider(warehouse: Patient, config: Config): Finding {
   if (config.POLYGON_API_KEY !== undefined) {
     const perMinute = config.POLYGON_REQUESTS_PER_MINUTE;
     return ok('provider', `polygon at ${config.POLYGON_BASE_URL}, ${perMinute} requests a minute`);
@@ -71,7 +74,7 @@ function diagnoseProvider(warehouse: Warehouse, config: Config): Finding {
   return problem('provider', 'none: set POLYGON_API_KEY (or POLYGON_API_KEY_FILE)');
 }
 
-async function diagnoseData({ database }: Warehouse, config: Config): Promise<Finding[]> {
+async function diagnoseData({ database }: Patient, config: Config): Promise<Finding[]> {
   const calendar = await loadCalendar(database.read);
   const status = await selectWarehouseStatus(database.read);
   const findings = [ok('calendar', `XNYS until ${toDate(calendar.lastDay)}`)];

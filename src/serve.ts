@@ -1,23 +1,29 @@
 import { cron } from '@elysiajs/cron';
 import { Elysia } from 'elysia';
 import { startBackground } from './background.ts';
-import type { Config } from './config.ts';
+import { type Config, describeConfig, parseConfig } from './config.ts';
+import { diagnose } from './doctor.ts';
 import { errorMessage, InputError } from './errors.ts';
 import { makeApp } from './http/app.ts';
 import { LiveStream } from './http/live-stream.ts';
+import type { Operations } from './http/operations.ts';
 import type { BackfillContext, BackfillProgress, BackfillReport } from './ingest/backfill.ts';
+import { previewJob } from './ingest/preview.ts';
 import type { Scheduler } from './ingest/scheduler.ts';
 import type { QualityThresholds } from './model/quality.ts';
-import { type Calendar, newYorkDay, toDate, toDay } from './model/session.ts';
+import { type Calendar, type LiveCalendar, newYorkDay, toDate, yearsAgo } from './model/session.ts';
 import { makePolygon } from './providers/polygon.ts';
 import type { Provider } from './providers/provider.ts';
 import { makeSynthetic } from './providers/synthetic.ts';
 import { BarReader } from './query/bars.ts';
 import { makeDerive } from './query/derived.ts';
 import { IntradayReader } from './query/intraday.ts';
+import { OverviewReader } from './query/overview.ts';
+import { SparklineReader } from './query/sparklines.ts';
 import { StatusReader } from './query/status.ts';
 import { SymbolDirectory } from './query/symbols.ts';
-import { loadCalendar } from './store/calendar.ts';
+import { ActivityReader } from './store/activity.ts';
+import { type CalendarFollower, followCalendar, loadCalendar } from './store/calendar.ts';
 import { listenChanges } from './store/changes.ts';
 import type { Database } from './store/database.ts';
 import { checkSchema, selectEdition } from './store/migrate.ts';
@@ -73,18 +79,12 @@ export function backfillContext(
   };
 }
 
-/** The date `years` before today in New York: where the history to keep begins. */
-export function yearsAgo(years: number, nowMs: number): string {
-  const [year, month, day] = toDate(newYorkDay(nowMs)).split('-');
-  const date = `${Number(year) - years}-${month}-${day}`;
-  // 29 February has no twin in most years.
-  return Number.isNaN(toDay(date)) ? `${date.slice(0, 8)}28` : date;
-}
-
 export interface ServeOptions {
   config: Config;
   database: Database;
   isDemo: boolean;
+  /** Of the embedded PostgreSQL; undefined when it is another one. */
+  dataDir?: string;
   log: Log;
   onProgress?: (progress: BackfillProgress) => void;
   onReport?: (report: BackfillReport) => void;
@@ -123,16 +123,15 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     loadCalendar(database.read),
   ]);
   const readers = makeReaders(options, calendar);
-  const changes = listenChanges(database.url, changeHandlers(readers), (message) =>
-    log('WARNING', message),
-  );
+  const changes = followChanges(options, calendar, readers);
+  const backfill = makeBackfill(options, calendar);
   const background = await startBackground({
-    ...options,
-    calendar,
-    backfill: nightlyContext(options, calendar),
+    ...{ ...options, calendar, backfill },
     firstSession: () => yearsAgo(config.BACKFILL_YEARS, Date.now()),
     daysAgo: (days) => toDate(newYorkDay(Date.now()) - days),
   });
+  changes.whenCalendarChanged(background.replan);
+  changes.whenJobsChanged(background.wake);
   const { scheduler } = background;
   const app = makeApp({
     database,
@@ -146,6 +145,12 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
       status: scheduler?.state() ?? 'stopped',
       nextRun: scheduler?.nextRun() ?? null,
     }),
+    allowedHosts: config.ALLOWED_HOSTS,
+    operations: {
+      ...makeOperations(options, backfill),
+      reloadCalendar: changes.reloadCalendar,
+      marketJobs: background.describeMarketJobs,
+    },
     log,
   });
   const nightly = scheduler && nightlyCron(scheduler, config, log);
@@ -169,12 +174,29 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   };
 }
 
+/** What pages ask of the process. */
+function makeOperations(options: ServeOptions, backfill?: BackfillContext): Operations {
+  const { config, database, isDemo, dataDir } = options;
+  const isEmbedded = config.DATABASE_URL === undefined;
+  return {
+    preview: backfill && ((asked, kind) => previewJob(backfill, asked, kind)),
+    canReconcile: !isDemo && config.RECONCILE !== 'off',
+    diagnose: () => diagnose({ database, isDemo, isEmbedded, dataDir }, config),
+    settings: describeConfig(config),
+    defaultSettings: describeConfig(parseConfig({})),
+    startedAt: Date.now(),
+  };
+}
+
 /** What answers are made from; each is told what changes. */
 interface Readers {
   bars: BarReader;
   intraday: IntradayReader;
   symbols: SymbolDirectory;
   status: StatusReader;
+  overview: OverviewReader;
+  sparklines: SparklineReader;
+  activity: ActivityReader;
   stream: LiveStream;
 }
 
@@ -188,36 +210,102 @@ function makeReaders({ config, database, log }: ServeOptions, calendar: Calendar
     intraday,
     symbols: new SymbolDirectory(database.read),
     status: new StatusReader(database.read),
+    overview: new OverviewReader(database.read, calendar, {
+      publishDelayMs: config.PUBLISH_DELAY_MINUTES * 60_000,
+    }),
+    sparklines: new SparklineReader(database.read),
+    activity: new ActivityReader(database.read),
     stream: new LiveStream({ sql: database.read, clientsMax: config.STREAM_CLIENTS_MAX, log }),
   };
 }
 
-function changeHandlers({ bars, intraday, symbols, status, stream }: Readers) {
+/** Tells readers, and whoever lives by the calendar, what any process changes. */
+function followChanges(
+  { database, log }: ServeOptions,
+  calendar: LiveCalendar,
+  readers: Readers,
+): {
+  reloadCalendar: CalendarFollower['follow'];
+  whenCalendarChanged: CalendarFollower['whenChanged'];
+  /** The queue of what operators ask for, once there is one. */
+  whenJobsChanged: (wake: () => void) => void;
+  close: () => Promise<void>;
+} {
+  let wakeJobs = () => {};
+  const follower = followCalendar(database.read, calendar, (message) => log('ERROR', message));
+  follower.whenChanged(() => forgetAnswers(readers));
+  const listener = listenChanges(
+    database.url,
+    changeHandlers(readers, follower.follow, () => wakeJobs()),
+    (message) => log('WARNING', message),
+  );
   return {
-    onChange: (change: Parameters<Parameters<typeof listenChanges>[1]['onChange']>[0]) => {
-      if (['bars', 'trades', 'symbols', 'runs'].includes(change.kind)) status.clear();
-      if (change.kind === 'bars') {
-        bars.drop(change.instrumentIds);
-        intraday.drop(change.instrumentIds);
-      }
-      if (change.kind === 'symbols') symbols.clear();
-      if (change.kind === 'events') stream.notice(change.eventId);
+    reloadCalendar: follower.follow,
+    whenCalendarChanged: follower.whenChanged,
+    whenJobsChanged: (wake) => {
+      wakeJobs = wake;
     },
-    onTrust: (isTrusted: boolean) => {
-      for (const cache of [bars, intraday, symbols, status]) cache.isTrusted = isTrusted;
-      bars.drop('all');
-      intraday.drop('all');
-      symbols.clear();
-      status.clear();
-      if (isTrusted) stream.wake();
+    close: async () => {
+      follower.stop();
+      await listener.close();
     },
   };
 }
 
-/** What the schedule asks its provider with; undefined when there is none, or no schedule. */
-function nightlyContext(options: ServeOptions, calendar: Calendar): BackfillContext | undefined {
+/** All that was made with the calendar. */
+function forgetAnswers({ bars, intraday, status, overview }: Readers): void {
+  bars.drop('all');
+  intraday.drop('all');
+  status.clear();
+  overview.clear();
+}
+
+function changeHandlers(
+  readers: Readers,
+  reloadCalendar: () => Promise<void>,
+  wakeJobs: () => void,
+) {
+  const { bars, intraday, symbols, status, overview, sparklines, activity, stream } = readers;
+  return {
+    onChange: (change: Parameters<Parameters<typeof listenChanges>[1]['onChange']>[0]) => {
+      if (['bars', 'trades', 'symbols', 'runs', 'jobs'].includes(change.kind)) status.clear();
+      if (change.kind === 'bars') {
+        bars.drop(change.instrumentIds);
+        intraday.drop(change.instrumentIds);
+        overview.drop(change.instrumentIds);
+        sparklines.drop(change.instrumentIds);
+      }
+      if (change.kind === 'runs') overview.drop('all');
+      if (change.kind === 'symbols') overview.clear();
+      if (change.kind === 'runs' || change.kind === 'jobs') activity.clear();
+      if (change.kind === 'symbols') symbols.clear();
+      if (change.kind === 'calendar') void reloadCalendar();
+      if (change.kind === 'runs' || change.kind === 'jobs') wakeJobs();
+      if (change.kind === 'events') stream.notice(change.eventId);
+    },
+    onTrust: (isTrusted: boolean) => {
+      for (const cache of [bars, intraday, symbols, status, overview, sparklines, activity]) {
+        cache.isTrusted = isTrusted;
+      }
+      bars.drop('all');
+      intraday.drop('all');
+      symbols.clear();
+      status.clear();
+      overview.clear();
+      sparklines.drop('all');
+      activity.clear();
+      if (isTrusted) {
+        stream.wake();
+        void reloadCalendar();
+        wakeJobs();
+      }
+    },
+  };
+}
+
+/** What its provider is asked with; undefined when there is none. */
+function makeBackfill(options: ServeOptions, calendar: Calendar): BackfillContext | undefined {
   const { config, database, isDemo, log } = options;
-  if (config.SCHEDULER === 'off') return undefined;
   const provider = makeProvider(config, calendar, isDemo, log);
   return provider && backfillContext(config, database, provider, calendar, log);
 }

@@ -90,6 +90,8 @@ describe('values', () => {
     ['SCHEDULER', 'off', 'off'],
     ['AUTH', 'off', 'off'],
     ['JOURNAL_STREAM', '8:1', '8:1'],
+    ['ALLOWED_HOSTS', 'market.example.com', ['market.example.com']],
+    ['ALLOWED_HOSTS', ' Market.LAN, desk\tdesk-2 desk,', ['market.lan', 'desk', 'desk-2']],
   ];
   for (const [key, text, value] of good) {
     test(`${key}=${JSON.stringify(text)} is ${JSON.stringify(value)}`, () => {
@@ -120,6 +122,11 @@ describe('values', () => {
     ['AUTH', 'must be one of on, off', ['none']],
     ['POLYGON_BASE_URL', 'http:// or https://', ['api.example.com', 'ftp://x', 'file:///x']],
     ['SYMBOLS', 'must name a symbol', [',', ', ,']],
+    [
+      'ALLOWED_HOSTS',
+      'without http:// and without a port',
+      ['http://a', 'a:8000', 'a/b', '*', 'ok,a_b', '-a', '.a', 'ä'],
+    ],
   ];
   for (const [key, allowed, texts] of bad) {
     test(`of ${key} that are wrong are named with what is allowed`, () => {
@@ -187,6 +194,7 @@ describe('describeConfig', () => {
       POLYGON_API_KEY: 'polygon-secret',
       DATABASE_URL: 'postgres://me:pass-secret@db.example:5432/market?sslmode=require',
       SYMBOLS: 'AAPL,MSFT',
+      YAHOO_BASE_URL: 'http://me:vendor-secret@proxy.example/',
     });
     const lines = describeConfig(config);
     expect(lines).toMatchObject({
@@ -194,6 +202,8 @@ describe('describeConfig', () => {
       DATABASE_URL: 'postgres://me:********@db.example:5432/market?sslmode=require',
       SYMBOLS: 'AAPL,MSFT',
       API_PORT: '8000',
+      ALLOWED_HOSTS: '(not set)',
+      YAHOO_BASE_URL: 'http://me:********@proxy.example/',
     });
     expect(JSON.stringify(lines)).not.toContain('secret');
     expect(Object.values(lines).every((value) => typeof value === 'string')).toBe(true);

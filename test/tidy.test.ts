@@ -12,10 +12,13 @@ const FUNCTION_LINES_MAX = 70;
 
 /** What a request may write, or has to know of the database. The rest of store is ingest's. */
 const HTTP_OF_STORE = [
-  'store/jobs', // a button enqueues a job
+  'store/jobs', // runs of jobs
+  'store/activity', // what is under way
+  'store/job-requests', // a button asks for a job
   'store/keys', // who asks, and the administration of keys
   'store/symbols', // the administration of symbols
   'store/decisions', // an operator decides about a finding
+  'store/calendar', // an operator says otherwise of a day
   'store/database', // the pools, and whether an error means that they are away (503)
 ];
 
@@ -32,7 +35,7 @@ const ARROWS: Record<string, string[]> = {
 
 /** Of these only types may be imported, which leaves no arrow in the program. */
 const TYPE_ARROWS: Record<string, string[]> = {
-  views: ['query', 'store/jobs', 'store/keys', 'store/symbols'],
+  views: ['query', 'store/jobs', 'store/job-requests', 'store/keys', 'store/symbols'],
 };
 
 const EVERYWHERE = ['errors', 'config', 'telemetry'];

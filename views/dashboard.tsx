@@ -1,6 +1,8 @@
 import { Html } from '@elysiajs/html';
+import type { SymbolState } from '../src/model/symbol-state.ts';
+import type { OverviewSymbol, OverviewTotals, StateFilter } from '../src/query/overview.ts';
+import type { Closes } from '../src/query/sparklines.ts';
 import type { WarehouseStatus } from '../src/query/status.ts';
-import type { SymbolDetail } from '../src/query/symbols.ts';
 import type { Run } from '../src/store/jobs.ts';
 import {
   Badge,
@@ -9,68 +11,182 @@ import {
   count,
   plural,
   rate,
+  Scroll,
   StalenessTile,
   symbolPath,
   Text,
   Tile,
 } from './elements.tsx';
-import { type AssetPaths, Layout, Session, Time } from './layout.tsx';
+import { Layout, type PageProps, PageTitle } from './layout.tsx';
+import { Empty, type ListState, Pager, SortHeader, withQuery } from './list.tsx';
+import { ActionForm, FilterForm, Live, LiveLink } from './live.tsx';
+import { RUN_CONDITION, Runs } from './runs.tsx';
+import { Sparkline } from './sparkline.tsx';
+import { SYMBOL_STATE_WORDS, SymbolStateBadge } from './symbol-state.tsx';
+import { Session, Time } from './time.tsx';
 
-/** Whether the warehouse is well and, if not, what to do. */
-export interface Verdict {
+/** The overview: how the warehouse is and what to do about it, at a glance, and every symbol. */
+
+export const OVERVIEW_PATH = '/dashboard';
+export const CATCH_UP_PATH = '/dashboard/catch-up';
+const REGION = 'overview';
+
+/** Something to be said of the warehouse, and what mends it. */
+export interface Situation {
   condition: Condition;
   word: string;
+  /** What it is, and what to do about it. */
   sentence: string;
-  /** What to type, in this order. */
-  commands: string[];
+  /** Where it is looked at or mended. */
+  link?: { href: string; label: string };
+  /** A backfill of everything mends it. */
+  canBackfill?: boolean;
+  /** The same from a shell, in this order. */
+  commands?: readonly string[];
 }
 
-export interface SymbolView extends SymbolDetail {
-  condition: Condition;
-  word: string;
-  /** Sessions that are published and later than its last bar; null when it has none. */
-  sessionsBehind: number | null;
+export interface SymbolRow {
+  symbol: OverviewSymbol;
+  /** Undefined when there is none. */
+  closes?: Closes;
+  /** Of the last close beside the one before, as a fraction. */
+  change: number | null;
 }
 
-export interface DashboardView {
-  verdict: Verdict;
+/** What the list shows, as its address says it. */
+export interface SymbolListState extends ListState {
+  state?: StateFilter;
+}
+
+export interface SymbolListView {
+  asked: SymbolListState;
+  rows: readonly SymbolRow[];
+  page: number;
+  pages: number;
+  /** That the filter lets through. */
+  total: number;
+}
+
+export interface OverviewView {
+  verdict: Situation;
+  /** Everything else that wants attention, worst first. */
+  attention: readonly Situation[];
   status: WarehouseStatus;
+  totals: OverviewTotals;
   market: { isOpen: boolean /** Why, or until when. */; note: string };
-  /** The database in words. */
-  database: string;
+  database: { edition: string; bytes: number };
   /** The latest session whose bars are published, 'YYYY-MM-DD'. */
   publishedSession: string | null;
   sessionsBehind: number | null;
   scheduler: { status: string; nextRun: Date | null };
+  /** Whether a backfill can be started here. */
+  canBackfill: boolean;
   /** Newest first. */
-  runs: Run[];
-  /** Those that are shown, of `symbolCount`. */
-  symbols: SymbolView[];
-  symbolCount: number;
-  /** How many of all are in which state, most serious first. */
-  tally: { word: string; condition: Condition; count: number }[];
+  runs: readonly Run[];
+  isBusy: boolean;
+  list: SymbolListView;
 }
 
-function Banner({ verdict, isSynthetic }: { verdict: Verdict; isSynthetic: boolean }): JSX.Element {
+export interface OverviewProps {
+  view: OverviewView;
+  page: Pick<PageProps, 'now' | 'pollSeconds'>;
+  /** What the answer took on the server, e.g. '0.42'. */
+  milliseconds: string;
+}
+
+// ------------------------------------------------------------------------------- addresses
+
+/** What of the list differs from what it shows when nothing is said. */
+function listQuery({ sort, direction, page, q, state }: SymbolListState) {
+  const isUsual = sort === 'state' && direction === 'asc';
+  return {
+    sort: isUsual ? undefined : sort,
+    dir: isUsual ? undefined : direction,
+    page: page === 1 ? undefined : page,
+    q,
+    state,
+  };
+}
+
+export const overviewPath = (asked: SymbolListState) => withQuery(OVERVIEW_PATH, listQuery(asked));
+
+/** The same as the fields of a form. */
+const listFields = (asked: SymbolListState) =>
+  Object.fromEntries(
+    Object.entries(listQuery(asked)).map(([name, value]) => [name, value ? `${value}` : undefined]),
+  );
+
+// ----------------------------------------------------------------------------------- banner
+
+function CatchUp({ asked, isPrimary }: { asked: SymbolListState; isPrimary?: boolean }) {
   return (
-    <>
-      {isSynthetic ? (
-        <p class="notice synthetic">
-          <strong>SYNTHETIC DATA</strong> These prices are made up for a demonstration. Nothing here
-          was ever traded.
-        </p>
-      ) : null}
-      <div class={`notice ${verdict.condition}`} id="verdict">
-        <strong safe>{verdict.word}</strong> <Text text={verdict.sentence} />
-        {verdict.commands.map((command) => (
-          <code class="command" safe>
-            {command}
-          </code>
-        ))}
-      </div>
-    </>
+    <ActionForm action={CATCH_UP_PATH} region={REGION} fields={listFields(asked)}>
+      <button type="submit" class={isPrimary ? 'button primary' : 'link'}>
+        Backfill all symbols
+      </button>
+    </ActionForm>
   );
 }
+
+function Banner({ view }: { view: OverviewView }): JSX.Element {
+  const { verdict, canBackfill, list } = view;
+  const { condition, word, sentence, link, commands = [] } = verdict;
+  return (
+    <section class={`notice verdict ${condition}`} id="verdict" aria-label="How the warehouse is">
+      <p id="verdict-sentence">
+        <strong safe>{word}</strong> <Text text={sentence} />
+      </p>
+      <div class="buttons" id="verdict-buttons">
+        {verdict.canBackfill && canBackfill ? <CatchUp asked={list.asked} isPrimary /> : null}
+        {link ? (
+          <a class="button" href={link.href} safe>
+            {link.label}
+          </a>
+        ) : null}
+        {commands.length === 0 ? null : (
+          <details id="verdict-commands">
+            <summary>From a shell</summary>
+            {commands.map((command) => (
+              <code class="command" safe>
+                {command}
+              </code>
+            ))}
+          </details>
+        )}
+      </div>
+    </section>
+  );
+}
+
+function Attention({ view }: { view: OverviewView }): JSX.Element {
+  const { attention, canBackfill, list } = view;
+  return (
+    <section class="attention-list" aria-labelledby="attention" tabindex="0">
+      <h2 id="attention">
+        Needs attention <span class="total" safe>{`${attention.length}`}</span>
+      </h2>
+      {attention.length === 0 ? (
+        <p class="quiet">Nothing else: no finding to decide about, nothing failed or late.</p>
+      ) : (
+        <ul>
+          {attention.map(({ condition, word, sentence, link, ...rest }) => (
+            <li>
+              <Badge condition={condition} word={word} /> <Text text={sentence} />
+              {link ? (
+                <a href={link.href} safe>
+                  {link.label}
+                </a>
+              ) : null}
+              {rest.canBackfill && canBackfill ? <CatchUp asked={list.asked} /> : null}
+            </li>
+          ))}
+        </ul>
+      )}
+    </section>
+  );
+}
+
+// ------------------------------------------------------------------------------------ tiles
 
 const SCHEDULER_CONDITION: Record<string, Condition> = {
   running: 'good',
@@ -78,28 +194,32 @@ const SCHEDULER_CONDITION: Record<string, Condition> = {
   stopped: 'attention',
 };
 
-const RUN_CONDITION: Record<Run['state'], Condition> = {
-  running: 'busy',
-  succeeded: 'good',
-  failed: 'bad',
-  interrupted: 'attention',
-};
-
 function LastState({ state }: { state: string | null }): JSX.Element {
   if (state === null) return <Text text="Never" />;
   return <Badge condition={RUN_CONDITION[state as Run['state']]} word={capital(state)} />;
 }
 
-function HealthTiles({ view, milliseconds }: FragmentProps): JSX.Element {
-  const { status, verdict, scheduler } = view;
+/** 1_572_864 -> '1.5 MB' */
+export function bytesText(bytes: number): string {
+  const units = ['bytes', 'KB', 'MB', 'GB', 'TB'];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${value >= 100 || unit === 0 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
+}
+
+function DataTiles({ view }: { view: OverviewView }): JSX.Element {
+  const { status, totals } = view;
   const validated = status.records === 0 ? 0 : (100 * status.validatedRecords) / status.records;
+  const more = [
+    status.intradayRecords > 0 ? `${count(status.intradayRecords)} below a day` : '',
+    status.trades > 0 ? plural(status.trades, 'trade') : '',
+  ].filter(Boolean);
   return (
     <>
-      <Tile
-        label="System health"
-        value={<Badge condition={verdict.condition} word={verdict.word} />}
-        note={<Text text={view.database} />}
-      />
       <Tile
         label="Validation rate"
         value={<Text text={status.records === 0 ? 'None yet' : rate(validated)} />}
@@ -109,17 +229,45 @@ function HealthTiles({ view, milliseconds }: FragmentProps): JSX.Element {
       />
       <StalenessTile behind={view.sessionsBehind} published={view.publishedSession} />
       <Tile
-        label="API status"
-        value={<Badge condition="good" word="Healthy" />}
+        label="Latest session"
+        value={
+          status.latestSession ? <Session date={status.latestSession} /> : <Text text="None yet" />
+        }
         note={
-          <>
-            answered in{' '}
-            <span id="response-time" safe>
-              {milliseconds} ms
-            </span>
-          </>
+          status.firstSession ? (
+            <>
+              since <Session date={status.firstSession} />
+            </>
+          ) : undefined
         }
       />
+      <Tile
+        label="Records"
+        value={<Text text={count(status.records)} />}
+        note={<Text text={more.length === 0 ? 'daily bars' : `and ${more.join(', ')}`} />}
+      />
+      <Tile
+        label="Symbols"
+        value={<Text text={count(status.symbolsAvailable)} />}
+        note={<Text text={`loaded; ${count(status.symbolsTracked)} tracked`} />}
+      />
+      <Tile
+        label="To review"
+        value={
+          <a href="/dashboard/quality" safe>
+            {plural(totals.openFindings, 'finding')}
+          </a>
+        }
+        note={<Text text={`${plural(totals.openGaps, 'gap')} among them`} />}
+      />
+    </>
+  );
+}
+
+function ServiceTiles({ view, milliseconds }: OverviewProps): JSX.Element {
+  const { status, scheduler, database, market } = view;
+  return (
+    <>
       <Tile
         label="Scheduler"
         value={
@@ -143,13 +291,6 @@ function HealthTiles({ view, milliseconds }: FragmentProps): JSX.Element {
         value={<LastState state={status.lastBackfillState} />}
         note={status.lastBackfillAt ? <Time at={status.lastBackfillAt} /> : undefined}
       />
-    </>
-  );
-}
-
-function DataTiles({ status, market }: DashboardView): JSX.Element {
-  return (
-    <>
       <Tile
         label="Market"
         value={
@@ -161,398 +302,283 @@ function DataTiles({ status, market }: DashboardView): JSX.Element {
         note={<Text text={market.note} />}
       />
       <Tile
-        label="Symbols loaded"
-        value={<Text text={count(status.symbolsAvailable)} />}
-        note={<Text text={`${count(status.symbolsTracked)} tracked`} />}
+        label="Database"
+        value={<Text text={bytesText(database.bytes)} />}
+        note={<Text text={database.edition} />}
       />
       <Tile
-        label="Total records"
-        value={<Text text={count(status.records)} />}
-        note={<Text text="daily bars" />}
-      />
-      <Tile
-        label="Minutes and hours"
-        value={<Text text={count(status.intradayRecords)} />}
-        note={<Text text="bars below a day" />}
-      />
-      <Tile
-        label="Trades"
-        value={<Text text={count(status.trades)} />}
-        note={<Text text="candles are made of them" />}
-      />
-      <Tile
-        label="Latest date"
-        value={
-          status.latestSession ? <Session date={status.latestSession} /> : <Text text="None yet" />
-        }
+        label="API"
+        value={<Badge condition="good" word="Healthy" />}
         note={
-          status.firstSession ? (
-            <>
-              since <Session date={status.firstSession} />
-            </>
-          ) : undefined
+          <>
+            answered in{' '}
+            <span id="response-time" safe>
+              {milliseconds} ms
+            </span>
+          </>
         }
       />
       <Tile
-        label="Gaps flagged"
-        value={<Text text={count(status.gapsFlagged)} />}
-        note={<Text text="open far from last close" />}
-      />
-      <Tile
-        label="Volume anomalies"
-        value={<Text text={count(status.volumeAnomalies)} />}
-        note={<Text text="spikes and droughts" />}
-      />
-      <Tile
-        label="Excluded bars"
-        value={<Text text={count(status.excludedRecords)} />}
-        note={<Text text="score below 0.5, kept" />}
+        label="Excluded"
+        value={<Text text={plural(status.excludedRecords, 'bar')} />}
+        note={<Text text={`kept; ${count(status.volumeAnomalies)} volume anomalies`} />}
       />
     </>
   );
 }
 
-/** 41_000 -> '41 s', 125_000 -> '2 min 5 s'. */
-function duration(milliseconds: number): string {
-  const seconds = Math.max(0, Math.round(milliseconds / 1000));
-  if (seconds < 60) return `${seconds} s`;
-  const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${minutes} min ${seconds % 60} s`;
-  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+// ---------------------------------------------------------------------------------- symbols
+
+/** 1234.5 -> '1,234.50', 0.01234 -> '0.01234'. */
+const PRICE = new Intl.NumberFormat('en-US', {
+  minimumFractionDigits: 2,
+  maximumFractionDigits: 2,
+});
+const SMALL_PRICE = new Intl.NumberFormat('en-US', { maximumSignificantDigits: 4 });
+const CHANGE = new Intl.NumberFormat('en-US', {
+  ...{ minimumFractionDigits: 2, maximumFractionDigits: 2, signDisplay: 'exceptZero' },
+});
+
+const priceText = (close: number) => (close >= 1 ? PRICE : SMALL_PRICE).format(close);
+
+/** 0.9987 -> '99.87 %'; never 100 % of what is not whole. */
+function shareText(share: number | null): string {
+  if (share === null) return '';
+  return `${(Math.floor(share * 10_000) / 100).toFixed(share === 1 ? 0 : 2)} %`;
 }
 
-function Progress({ run }: { run: Run }): JSX.Element {
-  const total = run.total ?? 0;
-  const text = run.total === null ? count(run.done) : `${count(run.done)} of ${count(total)}`;
-  const isRunning = run.state === 'running' && total > 0;
+function Change({ change }: { change: number | null }): JSX.Element | null {
+  if (change === null) return null;
+  const way = change > 0 ? 'up' : change < 0 ? 'down' : 'flat';
+  return <span class={`change-text ${way}`} safe>{`${CHANGE.format(change * 100)} %`}</span>;
+}
+
+/** No two cells are alike, so that a poll changes each where it is and moves none. */
+function SymbolRowOf({ row }: { row: SymbolRow }): JSX.Element {
+  const { symbol: one, closes, change } = row;
+  const last = closes?.closes.at(-1);
   return (
-    <>
-      {isRunning ? (
-        <progress max={total} value={Math.min(run.done, total)} aria-label="Progress" />
-      ) : null}
-      <Text text={text} />
-    </>
-  );
-}
-
-function RunRow({ run }: { run: Run }): JSX.Element {
-  const took = run.finishedAt ? duration(+run.finishedAt - +run.startedAt) : '';
-  return (
-    <>
-      <tr>
-        <td>
-          <Badge condition={RUN_CONDITION[run.state]} word={capital(run.state)} />
-        </td>
-        <td safe>{`${run.job}, ${run.origin}`}</td>
-        <td>
-          <Time at={run.startedAt} />
-        </td>
-        <td class="number" safe>
-          {took}
-        </td>
-        <td class="number progress">
-          <Progress run={run} />
-        </td>
-        <td class="number" safe>
-          {count(run.inserted)}
-        </td>
-        <td class="number" safe>
-          {count(run.changed)}
-        </td>
-        <td class="number" safe>
-          {count(run.rejected)}
-        </td>
-      </tr>
-      {run.error === null ? null : (
-        <tr class="reason">
-          <td colspan={8} safe>
-            {run.error.slice(0, 300)}
-          </td>
-        </tr>
-      )}
-    </>
-  );
-}
-
-function Runs({ runs }: { runs: Run[] }): JSX.Element {
-  return (
-    <section aria-labelledby="runs">
-      <h2 id="runs">Latest runs</h2>
-      {runs.length === 0 ? (
-        <p class="quiet">Nothing has run yet.</p>
-      ) : (
-        <section class="scroll" tabindex="0" aria-labelledby="runs">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">State</th>
-                <th scope="col">Job</th>
-                <th scope="col">Started</th>
-                <th scope="col" class="number">
-                  Took
-                </th>
-                <th scope="col" class="number">
-                  Requests
-                </th>
-                <th scope="col" class="number">
-                  New
-                </th>
-                <th scope="col" class="number">
-                  Changed
-                </th>
-                <th scope="col" class="number">
-                  Rejected
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {runs.map((run) => (
-                <RunRow run={run} />
-              ))}
-            </tbody>
-          </table>
-        </section>
-      )}
-    </section>
-  );
-}
-
-function sessionRange({ start_date, end_date }: SymbolView): string {
-  return start_date === null ? 'no bars yet' : `${start_date} to ${end_date}`;
-}
-
-function behindText({ sessionsBehind }: SymbolView): string {
-  return sessionsBehind ? `${plural(sessionsBehind, 'session')} behind` : '';
-}
-
-const quality = (symbol: SymbolView) => symbol.average_quality?.toFixed(3) ?? 'none';
-const validation = (symbol: SymbolView) =>
-  symbol.records === 0 ? 'none' : rate(symbol.validation_rate_pct);
-
-function SymbolLink({ symbol }: { symbol: string }): JSX.Element {
-  return (
-    <a href={symbolPath(symbol)} safe>
-      {symbol}
-    </a>
-  );
-}
-
-function SymbolCard({ symbol }: { symbol: SymbolView }): JSX.Element {
-  return (
-    <li class={`card ${symbol.condition}`}>
-      <div class="head">
-        <h3>
-          <SymbolLink symbol={symbol.symbol} />
-        </h3>
-        <Badge condition={symbol.condition} word={symbol.word} />
-      </div>
-      <p class="name" safe>
-        {symbol.name ?? ''}
-      </p>
-      <dl>
-        <div>
-          <dt>Records</dt>
-          <dd safe>{count(symbol.records)}</dd>
-        </div>
-        <div>
-          <dt>Validated</dt>
-          <dd safe>{validation(symbol)}</dd>
-        </div>
-        <div>
-          <dt>Quality</dt>
-          <dd safe>{quality(symbol)}</dd>
-        </div>
-        <div>
-          <dt>Gaps</dt>
-          <dd safe>{count(symbol.gaps_flagged)}</dd>
-        </div>
-      </dl>
-      <p class="range">
-        <span safe>{sessionRange(symbol)}</span> <span safe>{behindText(symbol)}</span>
-      </p>
-    </li>
-  );
-}
-
-function SymbolRow({ symbol }: { symbol: SymbolView }): JSX.Element {
-  return (
-    <tr>
+    <tr id={`symbol-${one.instrumentId}`}>
       <th scope="row">
-        <SymbolLink symbol={symbol.symbol} />{' '}
+        <a href={symbolPath(one.symbol)} safe>
+          {one.symbol}
+        </a>
         <span class="name" safe>
-          {symbol.name ?? ''}
+          {one.name ?? ''}
         </span>
       </th>
       <td>
-        <Badge condition={symbol.condition} word={symbol.word} />
+        <SymbolStateBadge state={one.state} />
       </td>
-      <td class="number" safe>
-        {validation(symbol)}
+      <td class="spark-cell">{closes ? <Sparkline closes={closes.closes} /> : null}</td>
+      <td class="number of-close" safe>
+        {last === undefined ? '' : priceText(last)}
       </td>
-      <td class="number" safe>
-        {quality(symbol)}
+      <td class="number of-change">
+        <Change change={change} />
       </td>
-      <td class="number" safe>
-        {count(symbol.records)}
+      <td class="number of-quality" safe>
+        {one.average_quality?.toFixed(3) ?? ''}
       </td>
-      <td class="number" safe>
-        {count(symbol.gaps_flagged)}
+      <td class="number of-validation" safe>
+        {one.records === 0 ? '' : rate(one.validation_rate_pct)}
       </td>
-      <td class="number" safe>
-        {symbol.sessionsBehind === null ? '' : count(symbol.sessionsBehind)}
+      <td class="number of-coverage" safe>
+        {shareText(one.coverageShare)}
       </td>
-      <td safe>{sessionRange(symbol)}</td>
+      <td class="number of-behind" safe>
+        {one.sessionsBehind === null ? '' : count(one.sessionsBehind)}
+      </td>
+      <td class="number of-records" safe>
+        {count(one.records)}
+      </td>
+      <td class="number of-end">
+        {one.end_date === null ? null : <Session date={one.end_date} />}
+      </td>
     </tr>
   );
 }
 
-function SymbolTable({ symbols }: { symbols: SymbolView[] }): JSX.Element {
+/** Columns in their order; each `col` has its width, so that nothing moves when numbers change. */
+const COLUMNS: readonly { column: string; label: string; isNumber?: boolean; first?: 'asc' }[] = [
+  { column: 'symbol', label: 'Symbol' },
+  { column: 'state', label: 'State' },
+  { column: 'spark', label: '30 sessions' },
+  { column: 'close', label: 'Close', isNumber: true },
+  { column: 'change', label: 'Change', isNumber: true },
+  { column: 'quality', label: 'Quality', isNumber: true, first: 'asc' },
+  { column: 'validation', label: 'Validated', isNumber: true, first: 'asc' },
+  { column: 'coverage', label: 'Coverage', isNumber: true, first: 'asc' },
+  { column: 'behind', label: 'Behind', isNumber: true },
+  { column: 'records', label: 'Records', isNumber: true },
+  { column: 'end', label: 'Latest', isNumber: true },
+];
+const UNSORTED = ['spark', 'close'];
+
+function SymbolTable({ list }: { list: SymbolListView }): JSX.Element {
+  const { asked } = list;
+  const href = (changes: Partial<SymbolListState>) => overviewPath({ ...asked, ...changes });
   return (
-    <section class="scroll" tabindex="0" aria-labelledby="symbols">
-      <table>
+    <Scroll labelledby="symbols">
+      <table class="overview-table">
+        <colgroup>
+          {COLUMNS.map(({ column }) => (
+            <col class={`col-${column}`} />
+          ))}
+        </colgroup>
         <thead>
           <tr>
-            <th scope="col">Symbol</th>
-            <th scope="col">State</th>
-            <th scope="col" class="number">
-              Validated
-            </th>
-            <th scope="col" class="number">
-              Quality
-            </th>
-            <th scope="col" class="number">
-              Records
-            </th>
-            <th scope="col" class="number">
-              Gaps
-            </th>
-            <th scope="col" class="number">
-              Behind
-            </th>
-            <th scope="col">Sessions</th>
+            {COLUMNS.map(({ column, label, isNumber, first }) =>
+              UNSORTED.includes(column) ? (
+                <th scope="col" class={isNumber ? 'number' : undefined} safe>
+                  {label}
+                </th>
+              ) : (
+                <SortHeader
+                  label={label}
+                  column={column}
+                  state={asked}
+                  href={href}
+                  region={REGION}
+                  isNumber={isNumber}
+                  first={first}
+                />
+              ),
+            )}
           </tr>
         </thead>
         <tbody>
-          {symbols.map((symbol) => (
-            <SymbolRow symbol={symbol} />
+          {list.rows.map((row) => (
+            <SymbolRowOf row={row} />
           ))}
         </tbody>
       </table>
-    </section>
+    </Scroll>
   );
 }
 
-function Symbols({ view }: { view: DashboardView }): JSX.Element {
-  const { symbols, symbolCount, tally } = view;
-  const isCut = symbols.length < symbolCount;
+function StateTabs({ view }: { view: OverviewView }): JSX.Element {
+  const { list, totals } = view;
+  const { asked } = list;
+  const tab = (state: SymbolState | undefined, label: string) => (
+    <li>
+      <LiveLink
+        href={overviewPath({ ...asked, state, page: 1 })}
+        region={REGION}
+        isCurrent={asked.state === state}
+      >
+        <Text text={label} />
+      </LiveLink>
+    </li>
+  );
+  return (
+    <ul class="tabs" aria-label="Symbols by state">
+      {tab(undefined, `All ${count(totals.symbols)}`)}
+      {totals.states.map(({ state, count: held }) =>
+        tab(state, `${SYMBOL_STATE_WORDS[state].word} ${count(held)}`),
+      )}
+    </ul>
+  );
+}
+
+function Symbols({ view }: { view: OverviewView }): JSX.Element {
+  const { list, totals } = view;
+  const { asked, rows, page, pages, total } = list;
+  const { q: _, page: __, ...kept } = listFields(asked);
   return (
     <section aria-labelledby="symbols">
       <h2 id="symbols">
-        Symbols <span class="total" safe>{`${count(symbolCount)}`}</span>
+        Symbols <span class="total" safe>{`${count(totals.symbols)}`}</span>
       </h2>
-      {symbolCount === 0 ? (
-        <p class="quiet">None yet.</p>
+      {totals.symbols === 0 ? (
+        <Empty title="No symbols yet">
+          <p>
+            <a href="/dashboard/symbols">Add the symbols</a> to hold; their history is loaded with
+            them.
+          </p>
+        </Empty>
       ) : (
-        <p class="tally">
-          {tally.map(({ word, condition, count: held }) => (
-            <Badge condition={condition} word={`${count(held)} ${word}`} />
-          ))}
-        </p>
-      )}
-      {isCut ? (
-        <p class="quiet">
-          <span safe>
-            {`The ${count(symbols.length)} of ${count(symbolCount)} that need attention most.`}
-          </span>{' '}
-          All of them: <a href="/api/v1/symbols/detailed">/api/v1/symbols/detailed</a>
-        </p>
-      ) : null}
-      {isCut ? (
-        <SymbolTable symbols={symbols} />
-      ) : (
-        <ul class="cards">
-          {symbols.map((symbol) => (
-            <SymbolCard symbol={symbol} />
-          ))}
-        </ul>
+        <>
+          <div class="list-bar">
+            <StateTabs view={view} />
+            <FilterForm action={OVERVIEW_PATH} region={REGION} kept={kept} label="Find symbols">
+              <input
+                id="q"
+                type="search"
+                name="q"
+                value={Html.escapeHtml(asked.q)}
+                maxlength="100"
+                autocomplete="off"
+                placeholder="Symbol or name"
+                aria-label="Symbol or name"
+              />
+            </FilterForm>
+          </div>
+          {rows.length === 0 ? (
+            <Empty title="No symbol is like that">
+              <p>
+                <a href={OVERVIEW_PATH}>Show all symbols</a>
+              </p>
+            </Empty>
+          ) : (
+            <SymbolTable list={list} />
+          )}
+          <Pager
+            page={page}
+            pages={pages}
+            total={total}
+            noun="symbol"
+            href={(to) => overviewPath({ ...asked, page: to })}
+            region={REGION}
+          />
+        </>
       )}
     </section>
   );
 }
 
-export interface FragmentProps {
-  view: DashboardView;
-  /** What the status query took on the server, e.g. '0.42'. */
-  milliseconds: string;
-}
+// ------------------------------------------------------------------------------------- page
 
 /** Everything that changes while the page is open. */
-export function DashboardFragment({ view, milliseconds }: FragmentProps): JSX.Element {
+export function OverviewPart({ view, page, milliseconds }: OverviewProps): JSX.Element {
+  const { list, isBusy, runs, status } = view;
   return (
-    <>
-      <Banner verdict={view.verdict} isSynthetic={view.status.isSynthetic} />
-      <section aria-label="Overview">
-        <dl class="tiles">
-          <HealthTiles view={view} milliseconds={milliseconds} />
-          <DataTiles {...view} />
-        </dl>
-      </section>
+    <Live
+      id={REGION}
+      path={overviewPath(list.asked)}
+      pollSeconds={page.pollSeconds}
+      isBusy={isBusy}
+    >
+      {status.isSynthetic ? (
+        <p class="notice synthetic">
+          <strong>SYNTHETIC DATA</strong> These prices are made up for a demonstration. Nothing here
+          was ever traded.
+        </p>
+      ) : null}
+      <Banner view={view} />
+      <div class="glance">
+        <section aria-label="Figures">
+          <dl class="tiles glance-tiles">
+            <DataTiles view={view} />
+            <ServiceTiles view={view} page={page} milliseconds={milliseconds} />
+          </dl>
+        </section>
+        <Attention view={view} />
+      </div>
       <Symbols view={view} />
-      <Runs runs={view.runs} />
-    </>
+      <Runs runs={runs} title="Latest runs" now={isBusy ? page.now : undefined} />
+    </Live>
   );
-}
-
-export interface DashboardPageProps extends FragmentProps {
-  assets: AssetPaths;
-  version: string;
-  now: Date;
-  pollSeconds: number;
 }
 
 /** The whole page; complete without JavaScript. */
-export function DashboardPage(props: DashboardPageProps): JSX.Element {
-  const { assets, version, now, pollSeconds, view, milliseconds } = props;
+export function OverviewPage(
+  props: Omit<OverviewProps, 'page'> & { page: PageProps },
+): JSX.Element {
   return (
-    <Layout title="marketd" version={version} assets={assets} now={now}>
-      <div>
-        <main
-          id="status"
-          hx-get="/dashboard/status"
-          hx-trigger={`every ${pollSeconds}s, refresh`}
-          hx-swap="innerMorph"
-        >
-          <DashboardFragment view={view} milliseconds={milliseconds} />
-        </main>
-        <noscript>
-          <p class="quiet">Without JavaScript this page stays as it is until you press Refresh.</p>
-        </noscript>
-      </div>
-    </Layout>
-  );
-}
-
-export interface AwayPageProps {
-  /** The page that was asked for; the dashboard when it is missing. */
-  path?: string;
-  assets: AssetPaths;
-  version: string;
-  now: Date;
-  reloadSeconds: number;
-}
-
-/** What there is to show while the database is away. */
-export function AwayPage(props: AwayPageProps): JSX.Element {
-  return (
-    <Layout title="marketd: the database is away" {...props}>
-      <main>
-        <div class="notice bad">
-          <strong>Unavailable</strong> The database does not answer. marketd reconnects by itself,
-          and this page loads again every <span safe>{`${props.reloadSeconds}`}</span> seconds. If
-          it lasts, see whether PostgreSQL runs:
-          <code class="command">marketd doctor</code>
-        </div>
-      </main>
+    <Layout page={props.page} title="Overview" section="overview">
+      <PageTitle title="Overview" />
+      <OverviewPart {...props} />
     </Layout>
   );
 }

@@ -1,8 +1,12 @@
 import { Html } from '@elysiajs/html';
 import type { StoredReconciliation } from '../src/query/reconciliation.ts';
 import type { Run } from '../src/store/jobs.ts';
-import { Badge, type Condition, capital, count, symbolPath } from './elements.tsx';
-import { type AssetPaths, Layout, Session, Time } from './layout.tsx';
+import { Badge, type Condition, capital, count, Scroll, symbolPath } from './elements.tsx';
+import { Layout, type PageProps, PageTitle, Session, Time } from './layout.tsx';
+import { Live } from './live.tsx';
+import { QualityTabs } from './quality.tsx';
+
+const PATH = '/dashboard/reconciliation';
 
 export interface ReconciliationView {
   /** The latest result of each symbol, the worst first; of `total` as many as are shown. */
@@ -94,7 +98,7 @@ function ResultRow({ result }: { result: StoredReconciliation }): JSX.Element {
 
 function Results({ latest }: { latest: StoredReconciliation[] }): JSX.Element {
   return (
-    <section class="scroll" tabindex="0" aria-labelledby="results">
+    <Scroll labelledby="results">
       <table>
         <thead>
           <tr>
@@ -118,7 +122,7 @@ function Results({ latest }: { latest: StoredReconciliation[] }): JSX.Element {
           ))}
         </tbody>
       </table>
-    </section>
+    </Scroll>
   );
 }
 
@@ -152,48 +156,45 @@ function LastRun({ run }: { run: Run | null }): JSX.Element {
   );
 }
 
-/** Everything that changes while the page is open. */
-export function ReconciliationFragment({ view }: { view: ReconciliationView }): JSX.Element {
+interface RegionProps {
+  view: ReconciliationView;
+  pollSeconds: number;
+}
+
+/** The part of the page that is polled. */
+export function ReconciliationRegion({ view, pollSeconds }: RegionProps): JSX.Element {
+  const isBusy = view.run?.state === 'running';
   return (
-    <>
+    <Live id="reconciliation" path={PATH} pollSeconds={pollSeconds} isBusy={isBusy}>
       <LastRun run={view.run} />
-      <section aria-labelledby="results">
-        <h2 id="results">
-          Reconciliation <span class="total" safe>{`${count(view.total)}`}</span>
-        </h2>
-        <p class="quiet">
-          Stored daily bars beside those of a second source, as traded: the latest result of each
-          symbol. Bars are never changed by it.
-        </p>
-        <Shown view={view} />
-        {view.latest.length === 0 ? null : <Results latest={view.latest} />}
-      </section>
-    </>
+      <h2 id="results">
+        Latest results{' '}
+        <span class="total" safe>
+          {count(view.total)}
+        </span>
+      </h2>
+      <p class="quiet">
+        Stored daily bars beside those of a second source, as traded: the latest result of each
+        symbol. Bars are never changed by it.
+      </p>
+      <Shown view={view} />
+      {view.latest.length === 0 ? null : <Results latest={view.latest} />}
+    </Live>
   );
 }
 
 export interface ReconciliationPageProps {
+  page: PageProps;
   view: ReconciliationView;
-  assets: AssetPaths;
-  version: string;
-  now: Date;
-  pollSeconds: number;
 }
 
 /** The whole page; complete without JavaScript. */
-export function ReconciliationPage(props: ReconciliationPageProps): JSX.Element {
-  const { assets, version, now, pollSeconds, view } = props;
-  const path = '/dashboard/reconciliation';
+export function ReconciliationPage({ page, view }: ReconciliationPageProps): JSX.Element {
   return (
-    <Layout title="marketd: reconciliation" version={version} assets={assets} now={now} path={path}>
-      <main
-        id="status"
-        hx-get={`${path}/status`}
-        hx-trigger={`every ${pollSeconds}s, refresh`}
-        hx-swap="innerMorph"
-      >
-        <ReconciliationFragment view={view} />
-      </main>
+    <Layout page={page} title="Reconciliation" section="quality">
+      <PageTitle title="Reconciliation" />
+      <QualityTabs current="reconciliation" />
+      <ReconciliationRegion view={view} pollSeconds={page.pollSeconds} />
     </Layout>
   );
 }

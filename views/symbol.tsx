@@ -1,5 +1,4 @@
 import { Html } from '@elysiajs/html';
-import type { SessionState } from '../src/model/absence.ts';
 import { type FindingState, findingMessage, isFailureKind } from '../src/model/finding.ts';
 import type { Grade } from '../src/model/grade.ts';
 import type { ActionVersion } from '../src/query/corporate-actions.ts';
@@ -15,44 +14,27 @@ import {
   count,
   plural,
   rate,
+  Scroll,
   StalenessTile,
   symbolPath,
   Text,
   Tile,
 } from './elements.tsx';
-import { type AssetPaths, Layout, Session, Time } from './layout.tsx';
-
-/** A daily bar, as /api/v1/historical has it. */
-export interface BarView {
-  time: string;
-  open: number;
-  high: number;
-  low: number;
-  close: number;
-  volume: number;
-  vwap: number | null;
-  quality_score: number;
-  is_final: boolean;
-  flags: string[];
-}
-
-export interface CoverageView {
-  timeframe: string;
-  /** 'YYYY-MM-DD', both inclusive. */
-  first: string;
-  last: string;
-  sessions: number;
-  /** Only those that occur. */
-  totals: { state: SessionState; sessions: number }[];
-  /** Ascending. `message` says why a bar is not held. */
-  ranges: {
-    start: string;
-    end: string;
-    state: SessionState;
-    sessions: number;
-    message: string | null;
-  }[];
-}
+import { Layout, type PageProps, PageTitle } from './layout.tsx';
+import { withQuery } from './list.tsx';
+import { ActionForm, Live } from './live.tsx';
+import {
+  Bars,
+  type BarView,
+  Calls,
+  Chart,
+  type ChartView,
+  PRICE,
+  switchFields,
+  switchPath,
+} from './symbol-chart.tsx';
+import { Coverage, type CoverageView } from './symbol-coverage.tsx';
+import { Session, Time } from './time.tsx';
 
 export interface RevisionView extends Revision {
   /** In percent; null where that is no number. */
@@ -64,16 +46,26 @@ export interface FindingView extends Finding {
   bar: BarView | null;
 }
 
+/** Another instrument that had the symbol, or has it. Dates inclusive; null: the range is open. */
+export interface HolderView {
+  symbol: string;
+  name: string | null;
+  start: string | null;
+  end: string | null;
+}
+
 export interface SymbolPageView {
   symbol: string;
   instrument: InstrumentDetail;
   /** Dates inclusive; null where the range is open. */
   symbols: { symbol: string; start: string | null; end: string | null }[];
+  others: HolderView[];
   quality: SymbolQuality;
   /** The latest session whose bars are published. */
   publishedSession: string | null;
+  chart: ChartView;
   coverage: CoverageView[];
-  /** Newest first, of `actionCount`. */
+  /** Newest first, of `actionCount`; those of an asked session before them. */
   actions: ActionVersion[];
   actionCount: number;
   revisions: RevisionView[];
@@ -81,14 +73,6 @@ export interface SymbolPageView {
   open: FindingView[];
   decided: FindingView[];
   reconciliation: StoredReconciliation | null;
-  /** Newest first. */
-  bars: BarView[];
-}
-
-/** What came of a decision, to be told once. */
-export interface Notice {
-  condition: Condition;
-  text: string;
 }
 
 const GRADES: Record<Grade, Condition> = {
@@ -98,20 +82,13 @@ const GRADES: Record<Grade, Condition> = {
   empty: 'idle',
 };
 
-/** 1234.5 -> 1,234.5: all digits that a price has. */
-const PRICE = new Intl.NumberFormat('en-US', { maximumFractionDigits: 8 });
 const price = (value: number | null) => (value === null ? 'none' : PRICE.format(value));
-/** The same with two digits at least, for columns of them. */
-const PRICE_CELL = new Intl.NumberFormat('en-US', {
-  minimumFractionDigits: 2,
-  maximumFractionDigits: 8,
-});
 const words = (name: string) => name.replaceAll('_', ' ');
 
 // ----------------------------------------------------------------------------- head
 
 function Head({ view }: { view: SymbolPageView }): JSX.Element {
-  const { instrument, symbols, quality } = view;
+  const { instrument, symbols, quality, chart } = view;
   return (
     <div class="title">
       <h1>
@@ -142,12 +119,41 @@ function Head({ view }: { view: SymbolPageView }): JSX.Element {
             called <Text text={symbols.map(describeRange).join(', ')} />
           </span>
         )}
+        {chart.asof === null ? null : (
+          <span>
+            whoever had the symbol on <Session date={chart.asof} />{' '}
+          </span>
+        )}
       </p>
+      <Holders others={view.others} />
     </div>
   );
 }
 
-function describeRange({ symbol, start, end }: SymbolPageView['symbols'][number]): string {
+/** Links to the others that had the symbol, or have it. */
+function Holders({ others }: { others: HolderView[] }): JSX.Element | null {
+  if (others.length === 0) return null;
+  return (
+    <ul class="facts holders">
+      {others.map((other) => (
+        <li>
+          <a href={holderPath(other)} safe>
+            {describeRange(other)}
+          </a>{' '}
+          <Text text={other.name ?? 'another instrument'} />
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+/** The page of whoever had a symbol in a range of dates. */
+export const holderPath = ({ symbol, start, end }: Omit<HolderView, 'name'>): string =>
+  withQuery(symbolPath(symbol), { asof: end ?? start ?? undefined });
+
+type Named = SymbolPageView['symbols'][number];
+
+function describeRange({ symbol, start, end }: Named): string {
   if (start === null) return end === null ? symbol : `${symbol} until ${end}`;
   return end === null ? `${symbol} since ${start}` : `${symbol} from ${start} to ${end}`;
 }
@@ -252,99 +258,6 @@ function Comparison({ verdict }: { verdict?: StoredReconciliation['verdict'] }):
   return verdict === undefined ? <Text text="None yet" /> : <Badge {...VERDICTS[verdict]} />;
 }
 
-// ------------------------------------------------------------------------- coverage
-
-/** Units that the strip is wide. */
-const STRIP_WIDTH = 1000;
-/** So narrow a hole is still seen. */
-const STRIP_WIDTH_MIN = 1.5;
-const RANGES_SHOWN = 5;
-
-function Coverage({ view }: { view: SymbolPageView }): JSX.Element {
-  return (
-    <section aria-labelledby="coverage">
-      <h2 id="coverage">Coverage</h2>
-      {view.coverage.map((one) => (
-        <CoverageOf view={one} symbol={view.symbol} />
-      ))}
-    </section>
-  );
-}
-
-interface CoverageProps {
-  view: CoverageView;
-  symbol: string;
-}
-
-function CoverageOf({ view, symbol }: CoverageProps): JSX.Element {
-  const { timeframe, first, last, sessions, totals, ranges } = view;
-  if (sessions === 0) return <p class="quiet">No session was asked for yet.</p>;
-  const absent = ranges.filter(({ state }) => state !== 'complete').reverse();
-  return (
-    <div class="coverage">
-      <p class="range">
-        <span>
-          <strong safe>{timeframe}</strong> <Session date={first} />
-        </span>
-        <Session date={last} />
-      </p>
-      <Strip view={view} />
-      <ul class="legend">
-        {totals.map(({ state, sessions: held }) => (
-          <li>
-            <span class={`swatch ${state}`}></span>
-            <Text text={`${words(state)}: ${plural(held, 'session')}`} />
-          </li>
-        ))}
-      </ul>
-      <ul class="reasons">
-        {absent.slice(0, RANGES_SHOWN).map(({ start, end, state, sessions: held, message }) => (
-          <li>
-            <strong safe>{start === end ? start : `${start} to ${end}`}</strong>{' '}
-            <Text text={`${words(state)}, ${plural(held, 'session')}: ${message ?? ''}`} />
-          </li>
-        ))}
-      </ul>
-      {absent.length <= RANGES_SHOWN ? null : (
-        <p class="quiet">
-          <Text text={`The latest ${RANGES_SHOWN} of ${count(absent.length)}. All of them:`} />{' '}
-          <ApiLink path={`/api/v1/coverage/${encodeURIComponent(symbol)}?timeframe=${timeframe}`} />
-        </p>
-      )}
-    </div>
-  );
-}
-
-function Strip({ view }: { view: CoverageView }): JSX.Element {
-  const { sessions, ranges, timeframe, totals } = view;
-  const unit = STRIP_WIDTH / sessions;
-  let at = 0;
-  const parts = ranges.map(({ start, end, state, sessions: held }) => {
-    const x = at;
-    at += held * unit;
-    const width = Math.max(held * unit, state === 'complete' ? 0 : STRIP_WIDTH_MIN);
-    return { x: Math.min(x, STRIP_WIDTH - width), width, state, start, end };
-  });
-  // Holes over what is held: a session of five years is less than a pixel.
-  parts.sort((a, b) => Number(b.state === 'complete') - Number(a.state === 'complete'));
-  const label = totals.map(({ state, sessions: held }) => `${held} ${words(state)}`).join(', ');
-  return (
-    <svg
-      class="strip"
-      viewBox={`0 0 ${STRIP_WIDTH} 20`}
-      preserveAspectRatio="none"
-      role="img"
-      aria-label={`Sessions of ${timeframe}: ${label}`}
-    >
-      {parts.map(({ x, width, state, start, end }) => (
-        <rect class={state} x={x.toFixed(2)} y="0" width={width.toFixed(2)} height="20">
-          <title safe>{`${start} to ${end}: ${words(state)}`}</title>
-        </rect>
-      ))}
-    </svg>
-  );
-}
-
 // ------------------------------------------------------------------------- findings
 
 const STATES: Record<FindingState, { condition: Condition; word: string }> = {
@@ -365,7 +278,7 @@ function Findings({ view }: { view: SymbolPageView }): JSX.Element {
       {open.length + decided.length === 0 ? <p class="quiet">Nothing was found.</p> : null}
       <ul class="findings">
         {[...open, ...decided].map((finding) => (
-          <FindingItem finding={finding} />
+          <FindingItem finding={finding} view={view} />
         ))}
       </ul>
       {open.length < total ? (
@@ -378,11 +291,16 @@ function Findings({ view }: { view: SymbolPageView }): JSX.Element {
   );
 }
 
-function FindingItem({ finding }: { finding: FindingView }): JSX.Element {
+interface FindingProps {
+  finding: FindingView;
+  view: SymbolPageView;
+}
+
+function FindingItem({ finding, view }: FindingProps): JSX.Element {
   const { findingId, kind, state, session, timeframe, ts, bar, note, decidedBy, detail } = finding;
   const when = ts === null ? session : `${ts.toISOString().slice(0, 16).replace('T', ' ')} UTC`;
   return (
-    <li id={`finding-${findingId}`} class={STATES[state].condition}>
+    <li id={`finding-${findingId}`} class={STATES[state].condition} tabindex="-1">
       <p>
         <Badge {...STATES[state]} /> <strong safe>{`${when} ${words(kind)}`}</strong>{' '}
         <Text
@@ -407,7 +325,7 @@ function FindingItem({ finding }: { finding: FindingView }): JSX.Element {
           <Text text={`${state} by ${decidedBy},`} /> <Time at={finding.decidedAt} />
         </p>
       )}
-      <Decide finding={finding} />
+      <Decide finding={finding} view={view} />
     </li>
   );
 }
@@ -422,21 +340,19 @@ function describeDetail(detail: object): string {
     .join(', ');
 }
 
-/** A form that works by itself; with JavaScript the answer takes the place of what is shown. */
-function Decide({ finding }: { finding: Finding }): JSX.Element | null {
-  const { findingId, state, kind } = finding;
+function Decide({ finding, view }: FindingProps): JSX.Element | null {
+  const { findingId, state, kind, session } = finding;
   if (state === 'resolved') return null;
-  const action = `/dashboard/findings/${findingId}`;
   const id = `note-${findingId}`;
   const isOpen = state === 'open';
   return (
-    <form
+    <ActionForm
+      id={`decide-${findingId}`}
       class="decide"
-      method="post"
-      action={action}
-      hx-post={action}
-      hx-target="#status"
-      hx-swap="innerMorph"
+      label={`Finding of ${session}: ${words(kind)}`}
+      action={`/dashboard/findings/${findingId}`}
+      region="symbol"
+      fields={{ symbol: view.symbol, ...switchFields(view.chart) }}
     >
       <label for={id}>Note</label>
       <input id={id} name="note" type="text" maxlength="1000" autocomplete="off" />
@@ -457,7 +373,7 @@ function Decide({ finding }: { finding: Finding }): JSX.Element | null {
           Reopen
         </button>
       )}
-    </form>
+    </ActionForm>
   );
 }
 
@@ -474,7 +390,7 @@ function Actions({ view }: { view: SymbolPageView }): JSX.Element {
       {actionCount === 0 ? (
         <p class="quiet">None are known.</p>
       ) : (
-        <section class="scroll" tabindex="0" aria-labelledby="actions">
+        <Scroll labelledby="actions">
           <table>
             <thead>
               <tr>
@@ -489,12 +405,12 @@ function Actions({ view }: { view: SymbolPageView }): JSX.Element {
               </tr>
             </thead>
             <tbody>
-              {actions.map((action) => (
-                <ActionRow action={action} />
+              {actions.map((action, i) => (
+                <ActionRow action={action} id={rowId(actions, i, actionId)} />
               ))}
             </tbody>
           </table>
-        </section>
+        </Scroll>
       )}
       {actions.length < actionCount ? (
         <p class="quiet">
@@ -506,10 +422,19 @@ function Actions({ view }: { view: SymbolPageView }): JSX.Element {
   );
 }
 
-function ActionRow({ action }: { action: ActionVersion }): JSX.Element {
+const actionId = ({ kind, exDate }: ActionVersion) => `${kind}-${exDate}`;
+
+/** The id of a row by what it shows; a number behind it where another one shows the same. */
+function rowId<T>(rows: readonly T[], index: number, name: (row: T) => string): string {
+  const id = name(rows[index]);
+  const before = rows.slice(0, index).filter((row) => name(row) === id).length;
+  return before === 0 ? id : `${id}-${before + 1}`;
+}
+
+function ActionRow({ action, id }: { action: ActionVersion; id: string }): JSX.Element {
   const { exDate, kind, subtype, provider, receivedAt, skipped, priceFactor } = action;
   return (
-    <tr class={action.withdrawnAt === null ? '' : 'withdrawn'}>
+    <tr id={id} tabindex="-1" class={action.withdrawnAt === null ? undefined : 'withdrawn'}>
       <th scope="row">
         <Session date={exDate} />
       </th>
@@ -554,7 +479,7 @@ function Revisions({ view }: { view: SymbolPageView }): JSX.Element {
       {revisions.length === 0 ? (
         <p class="quiet">No bar was ever changed.</p>
       ) : (
-        <section class="scroll" tabindex="0" aria-labelledby="revisions">
+        <Scroll labelledby="revisions">
           <table>
             <thead>
               <tr>
@@ -566,12 +491,12 @@ function Revisions({ view }: { view: SymbolPageView }): JSX.Element {
               </tr>
             </thead>
             <tbody>
-              {revisions.map((revision) => (
-                <RevisionRow revision={revision} />
+              {revisions.map((revision, i) => (
+                <RevisionRow revision={revision} id={rowId(revisions, i, revisionId)} />
               ))}
             </tbody>
           </table>
-        </section>
+        </Scroll>
       )}
       {revisions.length < view.quality.revisions ? (
         <p class="quiet">
@@ -585,12 +510,14 @@ function Revisions({ view }: { view: SymbolPageView }): JSX.Element {
 
 const FIELDS = ['open', 'high', 'low', 'close', 'volume', 'vwap'] as const;
 
-function RevisionRow({ revision }: { revision: RevisionView }): JSX.Element {
+const revisionId = ({ timeframe, session }: RevisionView) => `revision-${timeframe}-${session}`;
+
+function RevisionRow({ revision, id }: { revision: RevisionView; id: string }): JSX.Element {
   const { timeframe, session, ts, old, trueFrom, replacement, change } = revision;
   const changed = FIELDS.filter((field) => old[field] !== (replacement?.[field] ?? null));
   const when = ts === null ? session : `${ts.toISOString().slice(0, 16).replace('T', ' ')}Z`;
   return (
-    <tr>
+    <tr id={id} tabindex="-1">
       <th scope="row" safe>{`${when} ${timeframe}`}</th>
       <td>
         <Time at={trueFrom} />
@@ -667,70 +594,7 @@ function ComparisonDetail({ found: stored }: { found: StoredReconciliation }): J
   );
 }
 
-// ----------------------------------------------------------------------------- bars
-
-function Bars({ bars }: { bars: BarView[] }): JSX.Element {
-  return (
-    <section aria-labelledby="bars">
-      <h2 id="bars">
-        Latest daily bars <span class="total">raw prices</span>
-      </h2>
-      {bars.length === 0 ? (
-        <p class="quiet">None are held.</p>
-      ) : (
-        <section class="scroll" tabindex="0" aria-labelledby="bars">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Session</th>
-                {['Open', 'High', 'Low', 'Close', 'Volume', 'VWAP', 'Score'].map((name) => (
-                  <th scope="col" class="number" safe>
-                    {name}
-                  </th>
-                ))}
-                <th scope="col">Flags</th>
-              </tr>
-            </thead>
-            <tbody>
-              {bars.map((bar) => (
-                <BarRow bar={bar} />
-              ))}
-            </tbody>
-          </table>
-        </section>
-      )}
-    </section>
-  );
-}
-
-function BarRow({ bar }: { bar: BarView }): JSX.Element {
-  const { open, high, low, close, volume, vwap, quality_score, flags, is_final } = bar;
-  const marks = [...flags.map(words), ...(is_final ? [] : ['not final'])];
-  return (
-    <tr>
-      <th scope="row">
-        <Session date={bar.time.slice(0, 10)} />
-      </th>
-      {[open, high, low, close].map((value) => (
-        <td class="number" safe>
-          {PRICE_CELL.format(value)}
-        </td>
-      ))}
-      <td class="number" safe>
-        {price(volume)}
-      </td>
-      <td class="number" safe>
-        {vwap === null ? '' : PRICE_CELL.format(vwap)}
-      </td>
-      <td class="number" safe>
-        {`${quality_score}`}
-      </td>
-      <td safe>{marks.join(', ')}</td>
-    </tr>
-  );
-}
-
-// ------------------------------------------------------------------------------ API
+// ----------------------------------------------------------------------------- page
 
 function ApiLink({ path }: { path: string }): JSX.Element {
   return (
@@ -740,56 +604,23 @@ function ApiLink({ path }: { path: string }): JSX.Element {
   );
 }
 
-function ApiCalls({ view }: { view: SymbolPageView }): JSX.Element {
-  const symbol = encodeURIComponent(view.symbol);
-  const { first_session: first, latest_session: latest } = view.quality;
-  const calls: [what: string, path: string][] = [
-    ['Bars', `/api/v1/historical/${symbol}?start=${first}&end=${latest}&adjustment=all`],
-    ['Quality', `/api/v1/quality?symbol=${symbol}`],
-    ['Coverage', `/api/v1/coverage/${symbol}`],
-    ['Findings', `/api/v1/findings?symbol=${symbol}`],
-    ['Splits and dividends', `/api/v1/corporate-actions/${symbol}?withdrawn=true`],
-    ['Revisions', `/api/v1/revisions?symbol=${symbol}`],
-    ['Reconciliation', `/api/v1/reconciliation?symbol=${symbol}`],
-    ['Identity', `/api/v1/instruments/${symbol}`],
-  ];
-  return (
-    <section aria-labelledby="calls">
-      <h2 id="calls">The same for programs</h2>
-      <ul class="calls">
-        {calls
-          .filter(([what]) => what !== 'Bars' || first !== null)
-          .map(([what, path]) => (
-            <li>
-              <Text text={what} /> <ApiLink path={path} />
-            </li>
-          ))}
-      </ul>
-    </section>
-  );
-}
-
-// ----------------------------------------------------------------------------- page
-
-export interface FragmentProps {
+export interface SymbolProps {
   view: SymbolPageView;
-  notice?: Notice;
+  /** Of this server, as the browser calls it: 'http://127.0.0.1:8000'. */
+  origin: string;
 }
 
 /** Everything that changes while the page is open. */
-export function SymbolFragment({ view, notice }: FragmentProps): JSX.Element {
-  const { quality } = view;
+export function SymbolLive(props: SymbolProps & { pollSeconds: number }): JSX.Element {
+  const { view, origin, pollSeconds } = props;
+  const { quality, chart, symbol } = view;
+  const suffix = chart.asof === null ? '' : `&asof=${chart.asof}`;
   return (
-    <>
+    <Live id="symbol" path={switchPath(symbol, chart)} pollSeconds={pollSeconds}>
       {quality.synthetic ? (
         <p class="notice synthetic">
           <strong>SYNTHETIC DATA</strong> These prices are made up for a demonstration. Nothing here
           was ever traded.
-        </p>
-      ) : null}
-      {notice ? (
-        <p class={`notice ${notice.condition}`} id="notice" role="status" safe>
-          {notice.text}
         </p>
       ) : null}
       <Head view={view} />
@@ -797,61 +628,59 @@ export function SymbolFragment({ view, notice }: FragmentProps): JSX.Element {
         <strong safe>{capital(quality.grade)}</strong>{' '}
         <Text text={`${capital(quality.verdict)}.`} />
       </p>
+      <Chart symbol={symbol} chart={chart} />
       <section aria-label="Quality">
         <QualityTiles view={view} />
       </section>
-      <Coverage view={view} />
+      <Coverage coverage={view.coverage} symbol={symbol} suffix={suffix} />
       <Findings view={view} />
       <Actions view={view} />
       <Revisions view={view} />
       <SecondSource view={view} />
-      <Bars bars={view.bars} />
-      <ApiCalls view={view} />
-    </>
+      <Bars symbol={symbol} chart={chart} />
+      <Calls symbol={symbol} chart={chart} origin={origin} />
+    </Live>
   );
 }
 
-interface FrameProps {
-  assets: AssetPaths;
-  version: string;
-  now: Date;
-}
-
-export interface SymbolPageProps extends FragmentProps, FrameProps {
-  pollSeconds: number;
-}
-
 /** The whole page; complete without JavaScript. */
-export function SymbolPage(props: SymbolPageProps): JSX.Element {
-  const { view, notice, pollSeconds, ...frame } = props;
-  const path = symbolPath(view.symbol);
+export function SymbolPage({ page, ...shown }: SymbolProps & { page: PageProps }): JSX.Element {
+  const { assets, pollSeconds } = page;
   return (
-    <Layout title={`${view.symbol}: marketd`} path={path} {...frame}>
-      <main
-        id="status"
-        hx-get={`${path}/status`}
-        hx-trigger={`every ${pollSeconds}s, refresh`}
-        hx-swap="innerMorph"
-      >
-        <SymbolFragment view={view} notice={notice} />
-      </main>
+    <Layout
+      page={page}
+      title={shown.view.symbol}
+      section="symbols"
+      scripts={[assets.chartLibrary, assets.chart]}
+    >
+      <SymbolLive {...shown} pollSeconds={pollSeconds} />
     </Layout>
   );
 }
 
-/** What there is to show of a symbol that is not known. */
-export function UnknownSymbolPage(props: FrameProps & { message: string }): JSX.Element {
-  const { message, ...frame } = props;
+export interface UnknownSymbolProps {
+  page: PageProps;
+  /** What is wrong, and what to ask for instead. */
+  message: string;
+  /** What the page says in short: 'Unknown symbol'. */
+  title: string;
+  /** Those who had the symbol at another time. */
+  holders: HolderView[];
+}
+
+/** What there is to show of a symbol that is not known, or of switches that there are not. */
+export function UnknownSymbolPage(props: UnknownSymbolProps): JSX.Element {
+  const { page, title, message, holders } = props;
   return (
-    <Layout title="marketd: unknown symbol" isStill {...frame}>
-      <main>
-        <p class="notice attention">
-          <strong>Unknown symbol</strong> <Text text={message} />
-        </p>
-        <p>
-          <a href="/dashboard">All symbols</a>
-        </p>
-      </main>
+    <Layout page={page} title={title} section="symbols">
+      <PageTitle title={title} />
+      <p class="notice attention" safe>
+        {message}
+      </p>
+      <Holders others={holders} />
+      <p>
+        <a href="/dashboard/symbols">All symbols</a>
+      </p>
     </Layout>
   );
 }

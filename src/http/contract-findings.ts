@@ -41,7 +41,7 @@ const HistorySchema = t.Array(
   t.Object({
     at: t.String({ format: 'date-time' }),
     actor: t.String({ description: 'Who, and from where' }),
-    decision: t.String({ description: 'accept, reject, annotate or reopen' }),
+    decision: t.String({ description: 'accept, reject, annotate, reopen or undo' }),
     note: t.Nullable(t.String()),
     state_before: t.Nullable(t.String()),
     score_before: t.Nullable(t.Number({ description: 'Of the bar' })),
@@ -174,6 +174,12 @@ export const findings = {
     ),
     start: t.Optional(t.String({ description: 'first session, YYYY-MM-DD' })),
     end: t.Optional(t.String({ description: 'last session, inclusive' })),
+    asof: t.Optional(
+      t.String({
+        description:
+          'a date YYYY-MM-DD: whose symbol it was that day (default: that of end, today)',
+      }),
+    ),
     ...PAGE,
   }),
   detail: {
@@ -334,9 +340,16 @@ export const audit = {
             detail: {
               finding_id: 4711,
               state_before: 'open',
+              state_after: 'accepted',
               note: 'guidance raised after the close',
               score_before: 0.8,
               score_after: 1,
+              before: {
+                note: null,
+                decided_by: null,
+                decided_at: null,
+                digest: 'dfe21163ecb86bc49fd7c9bba3c9b90f',
+              },
             },
           },
         ],

@@ -1,52 +1,28 @@
 import { swagger } from '@elysiajs/swagger';
 import { Elysia, NotFoundError } from 'elysia';
-import icon from 'swagger-ui-dist/favicon-32x32.png' with { type: 'file' };
-import style from 'swagger-ui-dist/swagger-ui.css' with { type: 'file' };
-import script from 'swagger-ui-dist/swagger-ui-bundle.js' with { type: 'file' };
+import { DocsPage } from '../../views/docs.tsx';
+import type { AppContext } from './app.ts';
+import { docsAssetPaths } from './assets.ts';
+import { compressed } from './compress.ts';
 import { cleanDocument } from './openapi.ts';
+import { pageProps, pageResponse } from './page-response.tsx';
 
 /** Where the plugin puts its own page and raw document; served to nobody but us. */
 const RAW_PATH = '/docs/_raw';
 
-const PAGE = `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>marketd API</title>
-<link rel="icon" type="image/png" href="/docs/assets/icon.png">
-<link rel="stylesheet" href="/docs/assets/swagger-ui.css">
-</head>
-<body>
-<div id="swagger-ui"></div>
-<script src="/docs/assets/swagger-ui.js"></script>
-<script src="/docs/assets/start.js"></script>
-</body>
-</html>
-`;
+const JSON_HEADERS = { 'content-type': 'application/json', 'cache-control': 'no-cache' };
 
-const START = `SwaggerUIBundle({
-  url: '/docs/json',
-  dom_id: '#swagger-ui',
-  deepLinking: true,
-  validatorUrl: null,
-  tryItOutEnabled: true,
-  presets: [SwaggerUIBundle.presets.apis],
-  layout: 'BaseLayout',
-});
-`;
-
-const asset = (path: string) =>
-  new Response(Bun.file(path), { headers: { 'cache-control': 'public, max-age=86400' } });
-
-const text = (body: string, type: string) =>
-  new Response(body, { headers: { 'content-type': type, 'cache-control': 'no-cache' } });
+function page(context: AppContext, request: Request): Promise<Response> {
+  const props = { page: pageProps(context, request), files: docsAssetPaths() };
+  return pageResponse(request, DocsPage(props));
+}
 
 /**
  * `/docs` (Swagger UI, every asset from this program) and `/docs/json` (OpenAPI 3.0.3).
  * @param handle answers a request by the whole application.
  */
-export function docsRoutes(version: string, handle: (request: Request) => Promise<Response>) {
+export function docsRoutes(context: AppContext, handle: (request: Request) => Promise<Response>) {
+  const { version } = context;
   let document: Promise<string> | undefined;
   const own = new WeakSet<Request>();
   const makeDocument = async () => {
@@ -84,22 +60,19 @@ export function docsRoutes(version: string, handle: (request: Request) => Promis
             { name: 'symbols', description: 'What is held' },
             { name: 'quality', description: 'How good it is, and what it said before' },
             { name: 'market', description: 'When the exchange is open' },
+            { name: 'operation', description: 'What operators start and cancel' },
             { name: 'service', description: 'The service itself' },
           ],
         },
       }),
     )
-    .get('/docs', () => text(PAGE, 'text/html; charset=utf-8'), hidden)
+    .get('/docs', ({ request }) => page(context, request), hidden)
     .get(
       '/docs/json',
-      async () => {
+      async ({ request }) => {
         document ??= makeDocument();
-        return text(await document, 'application/json');
+        return compressed(request, await document, { headers: JSON_HEADERS });
       },
       hidden,
-    )
-    .get('/docs/assets/swagger-ui.js', () => asset(script), hidden)
-    .get('/docs/assets/swagger-ui.css', () => asset(style), hidden)
-    .get('/docs/assets/icon.png', () => asset(icon), hidden)
-    .get('/docs/assets/start.js', () => text(START, 'text/javascript; charset=utf-8'), hidden);
+    );
 }

@@ -66,6 +66,7 @@ interface Parameters {
   state?: string;
   start?: string;
   end?: string;
+  asof?: string;
   limit?: string;
   cursor?: string;
 }
@@ -88,10 +89,9 @@ async function listFindings(context: AppContext, query: Parameters, request: Req
     ...{ firstDay, lastDay, limit },
     after: cursor === undefined ? undefined : parsePosition(cursor),
   };
+  const day = query.asof === undefined ? lastDay : parseDate(query.asof, 'asof');
   const found =
-    query.symbol === undefined
-      ? undefined
-      : await findSymbol(context, query.symbol, { day: lastDay });
+    query.symbol === undefined ? undefined : await findSymbol(context, query.symbol, { day });
   const instrumentId = found?.instrumentId;
   const page = await selectFindings(context.database.read, { ...asked, instrumentId });
   const { next } = page;

@@ -49,8 +49,7 @@ interface Question {
 
 const INTRADAY_ONLY = ['session', 'anchor', 'closing_auction'] as const;
 
-function parseQuestion(query: HistoricalParameters, request: Request, nowMs: number): Question {
-  refuseRepeated(request);
+function parseQuestion(query: HistoricalParameters, nowMs: number): Question {
   const timeframe = parseTimeframe(query.timeframe ?? '1d');
   if (!timeframe) {
     throw new InputError(
@@ -142,6 +141,20 @@ function toIntraday(
   };
 }
 
+/**
+ * The answer to a request for bars, for what shows it otherwise.
+ * @throws InputError for what cannot be asked, HttpError 404 for a symbol that nobody has.
+ */
+export async function selectHistorical(
+  context: AppContext,
+  text: string,
+  query: HistoricalParameters,
+): Promise<BarsAnswer> {
+  const question = parseQuestion(query, context.now());
+  const symbol = await findSymbol(context, text, { day: question.symbolDay });
+  return selectAnswer(context, symbol, question);
+}
+
 /** The bars of a symbol. */
 export async function historical(
   context: AppContext,
@@ -150,7 +163,8 @@ export async function historical(
   query: HistoricalParameters,
   request: Request,
 ): Promise<Response> {
-  const question = parseQuestion(query, request, context.now());
+  refuseRepeated(request);
+  const question = parseQuestion(query, context.now());
   const symbol = await findSymbol(context, text, { day: question.symbolDay });
   const answer = await selectAnswer(context, symbol, question);
   if (query.format === 'csv') return csvResponse(answer, question, request);

@@ -4,19 +4,21 @@ const BODY_BYTES_MAX = 65_536;
 
 /**
  * The object that a request's body holds, with only fields that are known.
+ * @param bytesMax how large it may be.
  * @throws HttpError 415, 413 or 400 for a body that is none, 422 for a field nobody knows.
  */
 export async function readJsonObject(
   request: Request,
   fields: readonly string[],
+  bytesMax = BODY_BYTES_MAX,
 ): Promise<Record<string, unknown>> {
   const type = request.headers.get('content-type')?.split(';')[0]?.trim().toLowerCase();
   if (type !== 'application/json') {
     throw new HttpError(415, 'unsupported_type', 'send JSON, with content-type: application/json');
   }
   const text = await request.text();
-  if (text.length > BODY_BYTES_MAX) {
-    throw new HttpError(413, 'too_large', `the body must be at most ${BODY_BYTES_MAX} bytes`);
+  if (text.length > bytesMax) {
+    throw new HttpError(413, 'too_large', `the body must be at most ${bytesMax} bytes`);
   }
   const value = parseObject(text);
   if (!value) throw new HttpError(400, 'malformed', 'the body must be a JSON object');

@@ -1,8 +1,8 @@
 import { Html } from '@elysiajs/html';
 import { Elysia } from 'elysia';
 import {
-  ReconciliationFragment,
   ReconciliationPage,
+  ReconciliationRegion,
   type ReconciliationView,
 } from '../../views/reconciliation.tsx';
 import { type StoredReconciliation, selectLatestReconciliations } from '../query/reconciliation.ts';
@@ -12,7 +12,6 @@ import type { AppContext } from './app.ts';
 import { fragmentResponse, orAway, pageProps, pageResponse } from './page-response.tsx';
 
 const PATH = '/dashboard/reconciliation';
-const POLL_SECONDS = 10;
 /** The worst; the page says so when there are more. */
 const RESULTS_SHOWN = 200;
 const HIDDEN = { detail: { hide: true } };
@@ -20,21 +19,22 @@ const HIDDEN = { detail: { hide: true } };
 /** The page of reconciliation, and the part of it that is polled. */
 export function reconciliationPageRoutes(context: AppContext) {
   return new Elysia({ name: 'reconciliation-page' })
-    .get(PATH, () => page(context), HIDDEN)
+    .get(PATH, ({ request }) => page(context, request), HIDDEN)
     .get(`${PATH}/status`, ({ request }) => fragment(context, request), HIDDEN);
 }
 
-function page(context: AppContext): Promise<Response> {
-  return orAway(context, PATH, async () => {
+function page(context: AppContext, request: Request): Promise<Response> {
+  return orAway(context, request, async () => {
     const view = await collect(context);
-    const shown = { view, pollSeconds: POLL_SECONDS };
-    return pageResponse(<ReconciliationPage {...pageProps(context)} {...shown} />);
+    const props = pageProps(context, request);
+    return pageResponse(request, <ReconciliationPage page={props} view={view} />);
   });
 }
 
 async function fragment(context: AppContext, request: Request): Promise<Response> {
   const view = await collect(context);
-  const render = () => <ReconciliationFragment view={view} />;
+  const { pollSeconds } = pageProps(context, request);
+  const render = () => <ReconciliationRegion view={view} pollSeconds={pollSeconds} />;
   return fragmentResponse(request, context.version, view, render);
 }
 

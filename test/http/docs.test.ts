@@ -49,39 +49,30 @@ describe('/docs in a browser', () => {
   });
 
   test('lists every operation under its tag', async () => {
-    expect(await page.title()).toBe('marketd API');
+    expect(await page.title()).toBe('API - marketd');
     const paths = await page.locator('.opblock-summary-path').allInnerTexts();
-    expect(paths.map((path) => path.replaceAll('\u200b', '')).sort()).toEqual([
-      '/',
-      '/api/v1/admin/findings',
-      '/api/v1/admin/findings/{id}',
-      '/api/v1/audit',
-      '/api/v1/calendar',
-      '/api/v1/corporate-actions/{symbol}',
-      '/api/v1/coverage/{symbol}',
-      '/api/v1/findings',
-      '/api/v1/findings/{id}',
-      '/api/v1/historical/{symbol}',
-      '/api/v1/instruments/{symbol}',
-      '/api/v1/market/status',
-      '/api/v1/quality',
-      '/api/v1/reconciliation',
-      '/api/v1/revisions',
-      '/api/v1/snapshots',
-      '/api/v1/status',
-      '/api/v1/stream',
-      '/api/v1/symbols',
-      '/api/v1/symbols/detailed',
-      '/candles',
-      '/health',
-      '/price/latest',
-      '/symbols',
-      '/trades',
-    ]);
+    const { paths: documented } = await server.json<{ paths: Record<string, object> }>(
+      '/docs/json',
+    );
+    const operations = Object.entries(documented).flatMap(([path, methods]) =>
+      Object.keys(methods).map(() => path),
+    );
+    expect(operations.length).toBeGreaterThan(25);
+    const shown = paths.map((path) => path.replaceAll('\u200b', ''));
+    expect(shown.sort()).toEqual(operations.sort());
     const tags = await page
       .locator('.opblock-tag')
       .evaluateAll((elements) => elements.map((element) => element.getAttribute('data-tag')));
-    expect(tags).toEqual(['bars', 'trades', 'stream', 'symbols', 'quality', 'market', 'service']);
+    expect(tags).toEqual([
+      'bars',
+      'trades',
+      'stream',
+      'symbols',
+      'quality',
+      'market',
+      'operation',
+      'service',
+    ]);
   });
 
   test('executes an operation', async () => {
@@ -114,13 +105,48 @@ describe('/docs in a browser', () => {
     expect(complaints).toEqual([]);
   });
 
-  test('looks as it should: its own style is applied under the policy', async () => {
-    const color = await page
+  test('looks as it should: its style is applied under the policy, in both themes', async () => {
+    const lightness = (selector: string) =>
+      page
+        .locator(selector)
+        .first()
+        .evaluate((element) => {
+          const { color, backgroundColor } = getComputedStyle(element);
+          const sum = (text: string) =>
+            (text.match(/[\d.]+/g) ?? []).slice(0, 3).reduce((total, part) => total + +part, 0);
+          return { color: sum(color), background: sum(backgroundColor) };
+        });
+    const method = await page
       .locator('.opblock-get .opblock-summary-method')
       .first()
       .evaluate((element) => getComputedStyle(element).backgroundColor);
-    expect(color).not.toBe('rgba(0, 0, 0, 0)');
+    expect(method).not.toBe('rgba(0, 0, 0, 0)');
+    const summary = '.opblock-summary-description';
+    for (const colorScheme of ['dark', 'light'] as const) {
+      await page.emulateMedia({ colorScheme });
+      await page
+        .locator(colorScheme === 'dark' ? 'html.dark-mode' : 'html:not(.dark-mode)')
+        .waitFor();
+      const isDark = (await lightness('body')).background < 300;
+      expect(isDark).toBe(colorScheme === 'dark');
+      expect((await lightness(summary)).color > 382).toBe(isDark);
+    }
     const html = await (await server.get('/docs')).text();
     expect(html).not.toMatch(/https?:|style=|<script>/);
+  });
+
+  test('is one of the pages: its navigation leads to the others and back', async () => {
+    const current = page.locator('nav[aria-label="Pages"] [aria-current="page"]');
+    expect(await current.textContent()).toBe('API docs');
+    await page.getByRole('link', { name: 'System' }).click();
+    await page.locator('h1', { hasText: 'System' }).waitFor();
+    await page.getByRole('link', { name: 'API docs' }).click();
+    await page.locator('.opblock').first().waitFor();
+    await page.setViewportSize({ width: 360, height: 700 });
+    const excess = await page.evaluate(
+      () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    );
+    expect(excess).toBe(0);
+    expect(complaints).toEqual([]);
   });
 });

@@ -189,6 +189,7 @@ describeEditions('findings over HTTP', (database) => {
       ['timeframe=5m', 'timeframe', '1d or 1h or 1m'],
       ['start=2023', 'start', 'YYYY-MM-DD'],
       ['end=2023-02-30', 'end', 'a date that exists'],
+      ['symbol=AAPL&asof=2023', 'asof', 'a date that exists'],
       ['start=2023-02-02&end=2023-02-01', 'end', 'lies before start'],
       ['limit=0', 'limit', 'a whole number from 1 to 1000'],
       ['limit=1001', 'limit', 'a whole number from 1 to 1000'],
@@ -583,8 +584,12 @@ describeEditions('findings over HTTP', (database) => {
         ...{ action: 'finding.accept', symbol: 'AAPL' },
         target: `AAPL 1d ${FLAWS.afterExtreme} gap_unexplained`,
         detail: {
-          ...{ finding_id: id, state_before: 'open', note: 'the day after the extreme move' },
-          ...{ score_before: 0.8, score_after: 1 },
+          ...{ finding_id: id, state_before: 'open', state_after: 'accepted' },
+          ...{ note: 'the day after the extreme move', score_before: 0.8, score_after: 1 },
+          before: {
+            ...{ note: null, decided_by: null, decided_at: null },
+            digest: expect.stringMatching(/^[0-9a-f]{32}$/),
+          },
         },
       });
       expect(await auditOf('limit=1')).toHaveLength(1);

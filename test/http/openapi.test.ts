@@ -52,6 +52,8 @@ interface Document {
 /** Routes that are for people, or part of the documentation itself. */
 const HIDDEN = /^\/(docs|dashboard|assets|favicon\.ico)(\/|$)/;
 const DECISION_ERRORS = ['400', '403', '404', '409', '413', '415', '422', '500', '503'];
+const CHANGE_ERRORS = ['400', '403', '404', '413', '415', '422', '500', '503'];
+/** By path; by method and path where there are several of one path. */
 const ERRORS_OF: Record<string, string[]> = {
   '/': ['500'],
   '/health': ['500', '503'],
@@ -61,6 +63,11 @@ const ERRORS_OF: Record<string, string[]> = {
   '/api/v1/historical/{symbol}': ['404', '422', '500', '503'],
   '/api/v1/market/status': ['422', '500'],
   '/api/v1/calendar': ['422', '500'],
+  '/api/v1/admin/calendar/overrides': ['422', '500', '503'],
+  'PUT /api/v1/admin/calendar/overrides/{date}': [
+    ...['400', '403', '413', '415', '422', '500', '503'],
+  ],
+  'DELETE /api/v1/admin/calendar/overrides/{date}': ['403', '404', '422', '500', '503'],
   '/price/latest': ['404', '422', '500', '503'],
   '/symbols': ['500', '503'],
   '/trades': ['404', '422', '500', '503'],
@@ -69,6 +76,17 @@ const ERRORS_OF: Record<string, string[]> = {
   '/api/v1/findings/{id}': ['404', '422', '500', '503'],
   '/api/v1/admin/findings': DECISION_ERRORS,
   '/api/v1/admin/findings/{id}': DECISION_ERRORS,
+  'GET /api/v1/admin/symbols': ['422', '500', '503'],
+  'POST /api/v1/admin/symbols': ['400', '403', '413', '415', '422', '500', '503'],
+  'GET /api/v1/admin/symbols/{symbol}': ['404', '422', '500', '503'],
+  'PUT /api/v1/admin/symbols/{symbol}': CHANGE_ERRORS,
+  'DELETE /api/v1/admin/symbols/{symbol}': ['403', '404', '422', '500', '503'],
+  'PUT /api/v1/admin/symbols/{symbol}/timeframes': CHANGE_ERRORS,
+  'GET /api/v1/admin/jobs': ['422', '500', '503'],
+  'POST /api/v1/admin/jobs': ['400', '403', '413', '415', '422', '500', '503'],
+  '/api/v1/admin/jobs/preview': ['400', '403', '409', '413', '415', '422', '500', '503'],
+  'GET /api/v1/admin/jobs/{id}': ['404', '422', '500', '503'],
+  'DELETE /api/v1/admin/jobs/{id}': ['403', '404', '409', '422', '500', '503'],
   '/api/v1/audit': ['404', '422', '500', '503'],
   '/api/v1/quality': ['404', '422', '500', '503'],
   '/api/v1/reconciliation': ['404', '422', '500', '503'],
@@ -159,12 +177,14 @@ describeEditions('the OpenAPI document', (database) => {
     expect(new Set(ids).size).toBe(ids.length);
     for (const { path, method, operation } of operations()) {
       const isAdmin = path.startsWith('/api/v1/admin/');
-      expect([path, method]).toEqual([path, isAdmin ? 'post' : 'get']);
+      if (!isAdmin) expect([path, method]).toEqual([path, 'get']);
       expect(operation.summary.length).toBeGreaterThan(10);
       expect(operation.tags).toHaveLength(1);
-      expect(operation.requestBody !== undefined).toBe(isAdmin);
+      const hasBody = operation.requestBody !== undefined;
+      expect([path, method, hasBody]).toEqual([path, method, ['post', 'put'].includes(method)]);
       const errors = Object.keys(operation.responses).filter((status) => status >= '400');
-      expect([path, errors]).toEqual([path, ERRORS_OF[path]!]);
+      const name = `${method.toUpperCase()} ${path}`;
+      expect([name, errors]).toEqual([name, (ERRORS_OF[name] ?? ERRORS_OF[path])!]);
     }
   });
 
@@ -265,6 +285,12 @@ describeEditions('the OpenAPI document', (database) => {
     ['/api/v1/findings', 422, '/api/v1/findings?state=x'],
     ['/api/v1/findings/{id}', 200, '/api/v1/findings/1'],
     ['/api/v1/findings/{id}', 404, '/api/v1/findings/999999'],
+    ['/api/v1/admin/symbols', 200, '/api/v1/admin/symbols'],
+    ['/api/v1/admin/symbols', 422, '/api/v1/admin/symbols?tracked=x'],
+    ['/api/v1/admin/symbols/{symbol}', 200, '/api/v1/admin/symbols/AAPL'],
+    ['/api/v1/admin/symbols/{symbol}', 404, '/api/v1/admin/symbols/NOPE'],
+    ['/api/v1/admin/calendar/overrides', 200, '/api/v1/admin/calendar/overrides'],
+    ['/api/v1/admin/calendar/overrides', 422, '/api/v1/admin/calendar/overrides?a=1&a=2'],
     ['/api/v1/audit', 200, '/api/v1/audit'],
     ['/api/v1/corporate-actions/{symbol}', 200, '/api/v1/corporate-actions/AAPL?withdrawn=true'],
     ['/api/v1/corporate-actions/{symbol}', 422, '/api/v1/corporate-actions/AAPL?kind=x'],
@@ -301,6 +327,60 @@ describeEditions('the OpenAPI document', (database) => {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify(body),
+      });
+      expect(response.status).toBe(status);
+      const { content } = operation.responses[String(status)]!;
+      expect(violations(content!['application/json']!.schema, await response.json())).toEqual([]);
+    });
+  }
+
+  const changes: [method: string, path: string, status: number, actual: string, body?: object][] = [
+    ['post', '', 200, '', { symbols: ['AAPL'], timeframes: ['1h'], backfill: true }],
+    ['post', '', 422, '', { symbols: [] }],
+    ['put', '/{symbol}', 200, '/MSFT', { tracked: true, timeframes: ['1h'] }],
+    ['put', '/{symbol}', 404, '/NOPE', { tracked: true }],
+    ['put', '/{symbol}/timeframes', 200, '/MSFT', { timeframes: [] }],
+    ['put', '/{symbol}/timeframes', 422, '/MSFT', { timeframes: ['5m'] }],
+    ['delete', '/{symbol}', 200, '/EMPTY'],
+    ['delete', '/{symbol}', 404, '/NOPE'],
+  ];
+  for (const [method, path, status, actual, body] of changes) {
+    test(`describes the ${status} to ${method} ${actual}${path.slice(9)}`, async () => {
+      const operation = document.paths[`/api/v1/admin/symbols${path}`]![method]!;
+      const sent = operation.requestBody as { content: Record<string, { schema: Schema }> };
+      if (body) expect(violations(sent.content['application/json']!.schema, body)).toEqual([]);
+      const address = `/api/v1/admin/symbols${actual}${path.slice('/{symbol}'.length)}`;
+      const response = await server.get(address, {
+        method: method.toUpperCase(),
+        ...(body && {
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify(body),
+        }),
+      });
+      expect(response.status).toBe(status);
+      const { content } = operation.responses[String(status)]!;
+      expect(violations(content!['application/json']!.schema, await response.json())).toEqual([]);
+    });
+  }
+
+  const overrides: [method: string, status: number, actual: string, body?: object][] = [
+    ['put', 200, '2027-05-05', { kind: 'session', close: '13:00', reason: 'Storm' }],
+    ['put', 200, '2027-05-05?dry_run=true', { kind: 'closed', reason: 'Storm' }],
+    ['put', 422, '2027-05-05', { kind: 'closed', reason: '' }],
+    ['delete', 200, '2027-05-05'],
+    ['delete', 404, '2027-05-05'],
+  ];
+  for (const [method, status, actual, body] of overrides) {
+    test(`describes the ${status} to ${method} an override of ${actual}`, async () => {
+      const operation = document.paths['/api/v1/admin/calendar/overrides/{date}']![method]!;
+      const sent = operation.requestBody as { content: Record<string, { schema: Schema }> };
+      if (body) expect(violations(sent.content['application/json']!.schema, body)).toEqual([]);
+      const response = await server.get(`/api/v1/admin/calendar/overrides/${actual}`, {
+        method: method.toUpperCase(),
+        ...(body && {
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify(body),
+        }),
       });
       expect(response.status).toBe(status);
       const { content } = operation.responses[String(status)]!;

@@ -208,7 +208,7 @@ describeEditions('reconciliation of more symbols than the page shows', (database
     const page = await (await server.get('/dashboard/reconciliation')).text();
     const text = page.replace(/<[^>]*>/g, '').replace(/\s+/g, ' ');
     expect(page.match(/<th scope="row">/g)).toHaveLength(200);
-    expect(text).toContain('Reconciliation 201');
+    expect(text).toContain('Latest results 201');
     expect(text).toContain('The 200 of 201 that need attention most.');
   });
 });
