@@ -14,6 +14,7 @@ import { migrate } from '../src/store/migrate.ts';
 import { benchExport } from './bench-export.ts';
 import { benchAdjustment, benchQuality, benchReload } from './bench-history.ts';
 import { type BenchRun, median, psql, seconds } from './bench-measure.ts';
+import { benchOverview } from './bench-overview.ts';
 import { benchStream } from './bench-stream.ts';
 import { benchCandles, benchTradeImport } from './bench-trades.ts';
 import { installPackage, startTimescale, stopTimescale } from './timescale.ts';
@@ -26,7 +27,8 @@ import { installPackage, startTimescale, stopTimescale } from './timescale.ts';
  *   bun run bench -- --timescale     on TimescaleDB
  *   bun run bench -- --json          as JSON
  *   bun run bench -- --only NAME     ingest, validation, reads, intraday, trades, export, stream,
- *                                    status, memory, start, adjustment, reload or quality
+ *                                    status, overview, memory, start, adjustment, reload or
+ *                                    quality
  */
 const ROOT = resolve(import.meta.dir, '..');
 const MARKETD = join(ROOT, 'dist/marketd');
@@ -457,6 +459,7 @@ async function run(bench: Bench): Promise<void> {
   if (wants('export')) await benchExport(bench);
   if (wants('stream')) await benchStream(bench);
   if (wants('status')) await benchStatus(bench);
+  if (wants('overview')) await benchOverview(bench);
   if (wants('adjustment')) await benchAdjustment(bench);
   if (wants('reload')) await benchReload(bench);
   if (wants('quality')) {
