@@ -1,7 +1,16 @@
 import { Html } from '@elysiajs/html';
 import type { BackfillArguments, BackfillPreview, JobRequest } from '../src/store/job-requests.ts';
 import type { Run } from '../src/store/jobs.ts';
-import { Badge, type Condition, capital, count, plural, Scroll, Text } from './elements.tsx';
+import {
+  attributeText,
+  Badge,
+  type Condition,
+  capital,
+  count,
+  plural,
+  Scroll,
+  Text,
+} from './elements.tsx';
 import { Layout, type PageProps, PageTitle } from './layout.tsx';
 import { Empty } from './list.tsx';
 import { ActionForm, Live } from './live.tsx';
@@ -138,7 +147,7 @@ function DateField({ name, label, view, hint }: DateFieldProps): JSX.Element {
         type="date"
         id={`ask-${name}`}
         name={name}
-        value={view.form[name]}
+        value={attributeText(view.form[name])}
         max={view.today}
         aria-describedby={`ask-${name}-hint`}
         aria-invalid={view.wrong === name ? 'true' : undefined}

@@ -69,7 +69,7 @@ class SymbolChart {
     const { source, version } = this.#place.dataset;
     this.#say(this.#failure);
     if (source !== this.#drawn.source || version !== this.#drawn.version) {
-      this.#load(source, version);
+      void this.#load(source, version);
     } else this.#publish();
   }
 

@@ -86,7 +86,7 @@ export interface FilterFormProps {
   children: Children;
 }
 
-/** A search form; with JavaScript it follows what is typed. It stands outside of what it filters. */
+/** A search form that follows what is typed. It stands outside of the part that it filters. */
 export function FilterForm(props: FilterFormProps): JSX.Element {
   const kept = Object.entries(props.kept ?? {}).filter(([, value]) => value);
   return (

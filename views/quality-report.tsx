@@ -2,6 +2,7 @@ import { Html } from '@elysiajs/html';
 import { GRADES, type Grade } from '../src/model/grade.ts';
 import type { SymbolQuality, TotalQuality } from '../src/query/quality.ts';
 import {
+  attributeText,
   Badge,
   type Condition,
   capital,
@@ -200,7 +201,7 @@ export function ReportPage(props: { page: PageProps; view: ReportView; pollSecon
             id="filter-q"
             name="q"
             type="search"
-            value={state.q}
+            value={attributeText(state.q)}
             maxlength="100"
             autocomplete="off"
             spellcheck="false"

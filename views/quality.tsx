@@ -1,7 +1,7 @@
 import { Html } from '@elysiajs/html';
 import { type Decision, findingMessage, isFailureKind } from '../src/model/finding.ts';
 import type { BarFigures, FindingTally, ReviewBars, ReviewFinding } from '../src/query/review.ts';
-import { Badge, count, plural, symbolPath, Text } from './elements.tsx';
+import { attributeText, Badge, count, plural, symbolPath, Text } from './elements.tsx';
 import { describeDetail, FINDING_STATES, findingName, findingTime, words } from './finding.tsx';
 import { Layout, type PageProps, PageTitle, Time } from './layout.tsx';
 import { Empty, withQuery } from './list.tsx';
@@ -195,7 +195,7 @@ function Filter({ address }: { address: ReviewAddress }): JSX.Element {
           id="filter-symbol"
           name="symbol"
           type="search"
-          value={symbol}
+          value={attributeText(symbol)}
           maxlength="32"
           size="10"
           autocomplete="off"
@@ -292,7 +292,7 @@ function Bulk({ view, filled }: { view: ReviewView; filled?: Filled }): JSX.Elem
         id="bulk-note"
         name="note"
         type="text"
-        value={filled?.note ?? ''}
+        value={attributeText(filled?.note ?? '')}
         maxlength="1000"
         autocomplete="off"
       />

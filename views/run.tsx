@@ -2,7 +2,17 @@ import { Html } from '@elysiajs/html';
 import type { JobRequest, RequestFailure } from '../src/store/job-requests.ts';
 import type { Run, RunResult } from '../src/store/jobs.ts';
 import { BACKFILL_PATH, Cancel, jobText } from './backfill.tsx';
-import { Badge, capital, count, plural, Scroll, symbolPath, Text, Tile } from './elements.tsx';
+import {
+  attributeText,
+  Badge,
+  capital,
+  count,
+  plural,
+  Scroll,
+  symbolPath,
+  Text,
+  Tile,
+} from './elements.tsx';
 import { Layout, type PageProps, PageTitle } from './layout.tsx';
 import { Empty, Pager, withQuery } from './list.tsx';
 import { FilterForm, Live } from './live.tsx';
@@ -497,7 +507,14 @@ export function RunPage({ page, view }: { page: PageProps; view: RunView }): JSX
         <FilterForm action={runPath(run.runId)} region="run" label="Find a symbol in this run">
           <div class="field">
             <label for="run-q">Symbol</label>
-            <input type="search" id="run-q" name="q" value={q} maxlength="40" spellcheck="false" />
+            <input
+              type="search"
+              id="run-q"
+              name="q"
+              value={attributeText(q)}
+              maxlength="40"
+              spellcheck="false"
+            />
           </div>
         </FilterForm>
       ) : null}

@@ -1,7 +1,7 @@
 import { Html } from '@elysiajs/html';
 import type { SymbolState } from '../src/model/symbol-state.ts';
 import type { OverviewSymbol } from '../src/query/overview.ts';
-import { count, rate, Scroll, symbolPath, Text } from './elements.tsx';
+import { attributeText, count, rate, Scroll, symbolPath, Text } from './elements.tsx';
 import { Layout, type PageProps, PageTitle } from './layout.tsx';
 import { Empty, type ListState, Pager, SortHeader, withQuery } from './list.tsx';
 import { ActionForm, FilterForm, Live, LiveLink } from './live.tsx';
@@ -163,7 +163,7 @@ function Find({ query }: { query: SymbolsQuery }): JSX.Element {
     <FilterForm id={FILTER_FORM} action={SYMBOLS_PATH} region={REGION} label="Find symbols">
       <div class="field">
         <label for="find">Symbol or name</label>
-        <input id="find" type="search" name="q" value={query.q} maxlength="100" />
+        <input id="find" type="search" name="q" value={attributeText(query.q)} maxlength="100" />
       </div>
     </FilterForm>
   );
@@ -214,7 +214,7 @@ function Kept({ query: { state, sort, direction } }: { query: SymbolsQuery }): J
       {Object.entries(kept)
         .filter(([, value]) => value !== '')
         .map(([name, value]) => (
-          <input type="hidden" form={FILTER_FORM} name={name} value={value} />
+          <input type="hidden" form={FILTER_FORM} name={name} value={attributeText(value)} />
         ))}
     </>
   );

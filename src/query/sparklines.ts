@@ -24,15 +24,23 @@ export function lastChange({ closes }: Closes): number | null {
   return last === undefined || before === undefined || before <= 0 ? null : last / before - 1;
 }
 
-/** Remembers closes until the bars or splits of their instruments change. */
+/**
+ * Remembers closes until the bars or splits of their instruments change, or a day begins: splits
+ * take effect with it.
+ */
 export class SparklineReader {
   isTrusted = false;
   readonly #known = new Map<number, Closes>();
   /** Of every instrument that has two closes; made when it is first asked for. */
   #changes: Map<number, number> | undefined;
   #changesFlight: Promise<Map<number, number>> | undefined;
+  /** Changed since the changes of all were asked for. */
   #stale = new Set<number>();
+  /** Counts what was dropped: what was asked for before is not remembered. */
   #generation = 0;
+  /** The same of what was dropped as a whole. */
+  #era = 0;
+  #today = Number.NaN;
 
   constructor(
     readonly sql: Sql,
@@ -43,6 +51,7 @@ export class SparklineReader {
   drop(instrumentIds: readonly number[] | 'all'): void {
     this.#generation++;
     if (instrumentIds === 'all') {
+      this.#era++;
       this.#known.clear();
       this.#changes = undefined;
       this.#changesFlight = undefined;
@@ -51,15 +60,23 @@ export class SparklineReader {
     }
     for (const id of instrumentIds) {
       this.#known.delete(id);
-      if (this.#changes) this.#stale.add(id);
+      if (this.#changes || this.#changesFlight) this.#stale.add(id);
     }
+  }
+
+  /** Today in New York; with a new day all is asked for again. */
+  #day(): number {
+    const today = newYorkDay(this.now());
+    if (today !== this.#today) this.drop('all');
+    this.#today = today;
+    return today;
   }
 
   /** Of each instrument that has any, the last 30 closes. */
   async select(instrumentIds: readonly number[]): Promise<ReadonlyMap<number, Closes>> {
+    const today = this.#day();
     const unknown = instrumentIds.filter((id) => !this.isTrusted || !this.#known.has(id));
     const generation = this.#generation;
-    const today = newYorkDay(this.now());
     const fresh =
       unknown.length === 0
         ? new Map<number, Closes>()
@@ -80,36 +97,40 @@ export class SparklineReader {
    * is asked of each (10,000 take about a second); else of those that changed.
    */
   async selectChanges(): Promise<ReadonlyMap<number, number>> {
-    const today = newYorkDay(this.now());
+    const today = this.#day();
     if (!this.isTrusted) return toChanges(await this.#selectLastTwo(null, today));
-    const known = this.#changes;
-    if (known) {
-      const ids = [...this.#stale];
-      if (ids.length === 0) return known;
-      const generation = this.#generation;
-      const fresh = toChanges(await this.#selectLastTwo(ids, today));
-      const merged = new Map(known);
-      for (const id of ids) merged.delete(id);
-      for (const [id, change] of fresh) merged.set(id, change);
-      if (generation === this.#generation) {
-        this.#changes = merged;
-        this.#stale.clear();
-      }
-      return merged;
+    const era = this.#era;
+    const known = this.#changes ?? (await this.#loadChanges(today));
+    const ids = [...this.#stale];
+    if (ids.length === 0) return known;
+    const generation = this.#generation;
+    const fresh = toChanges(await this.#selectLastTwo(ids, today));
+    const merged = new Map(known);
+    for (const id of ids) merged.delete(id);
+    for (const [id, change] of fresh) merged.set(id, change);
+    if (era === this.#era && generation === this.#generation) {
+      this.#changes = merged;
+      this.#stale.clear();
     }
-    this.#changesFlight ??= this.#loadChanges(today);
-    return this.#changesFlight;
+    return merged;
   }
 
-  async #loadChanges(today: number): Promise<Map<number, number>> {
-    const generation = this.#generation;
-    try {
-      const changes = toChanges(await this.#selectLastTwo(null, today));
-      if (generation === this.#generation) this.#changes = changes;
-      return changes;
-    } finally {
-      if (generation === this.#generation) this.#changesFlight = undefined;
-    }
+  /** The changes of all, asked for once by however many wait for them. */
+  #loadChanges(today: number): Promise<Map<number, number>> {
+    if (this.#changesFlight) return this.#changesFlight;
+    const era = this.#era;
+    const flight = this.#selectLastTwo(null, today)
+      .then((closes) => {
+        const changes = toChanges(closes);
+        // Of those that changed meanwhile it is asked again, by their numbers.
+        if (era === this.#era) this.#changes = changes;
+        return changes;
+      })
+      .finally(() => {
+        if (this.#changesFlight === flight) this.#changesFlight = undefined;
+      });
+    this.#changesFlight = flight;
+    return flight;
   }
 
   #selectLastTwo(instrumentIds: readonly number[] | null, today: number) {

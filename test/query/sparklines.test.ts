@@ -100,6 +100,47 @@ describeEditions('the latest closes', (database) => {
     reader.drop('all');
     expect(await reader.selectChanges()).not.toBe(second);
   });
+
+  test('are not what they were before a change that was announced meanwhile', async () => {
+    const reader = new SparklineReader(sql(), () => NOW);
+    reader.isTrusted = true;
+    const early = reader.selectChanges();
+    reader.drop([ids.FEW]); // while all are being asked for
+    await early;
+    await ingest(sql(), ids.FEW, [...rising(2), bar(SESSIONS[2], 404)]);
+    reader.drop([ids.FEW]);
+    expect((await reader.selectChanges()).get(ids.FEW)).toBeCloseTo(3, 10);
+    const late = await reader.selectChanges();
+    expect(await reader.selectChanges()).toBe(late);
+  });
+
+  test('are asked for again after they could not be had, whatever was announced', async () => {
+    const reader = new SparklineReader(sql(), () => NOW);
+    reader.isTrusted = true;
+    await sql()`alter table bars_1d rename to bars_1d_away`;
+    try {
+      const failed = reader.selectChanges();
+      reader.drop([ids.FEW]);
+      await expect(Promise.resolve(failed)).rejects.toThrow('bars_1d');
+    } finally {
+      await sql()`alter table bars_1d_away rename to bars_1d`;
+    }
+    expect((await reader.selectChanges()).get(ids.FEW)).toBeCloseTo(3, 10);
+  });
+
+  test('take a split with the day on which it happens', async () => {
+    const id = await addInstrument(sql(), 'SOON');
+    await ingest(sql(), id, rising());
+    const exDate = '2024-12-02';
+    await addSplit(sql(), id, { exDate, splitFrom: 1, splitTo: 10 });
+    let now = NOW;
+    const reader = new SparklineReader(sql(), () => now);
+    reader.isTrusted = true;
+    const last = async () => (await reader.select([id])).get(id)?.closes.at(-1);
+    expect(await last()).toBe(159);
+    now = Date.parse(`${exDate}T15:00:00Z`);
+    expect(await last()).toBeCloseTo(15.9, 10);
+  });
 });
 
 describe('the last change', () => {
