@@ -167,6 +167,8 @@ function parseAsked(query: Query): SymbolListState {
 /** What the page is made from; nothing of it is found out twice. */
 interface Facts {
   snapshot: OverviewSnapshot;
+  /** Another number when closes are others: a bar may change and no counter with it. */
+  closesVersion: number;
   status: WarehouseStatus;
   activity: Activity;
   isLed: boolean;
@@ -192,9 +194,9 @@ const EDITIONS: Record<AppContext['edition'], string> = {
 const LISTS_MAX = 20;
 
 class OverviewMaker {
-  /** By what was asked for, of one version of the overview. */
+  /** By what was asked for, of one version of the overview and of the closes. */
   readonly #lists = new Map<string, readonly OverviewSymbol[]>();
-  #version = -1;
+  #version = '';
 
   constructor(readonly context: AppContext) {}
 
@@ -213,6 +215,7 @@ class OverviewMaker {
     const { runs, requests } = activity;
     return {
       ...{ snapshot, status, activity, isLed, bytes },
+      closesVersion: context.sparklines.version,
       publishedDay: calendar.latestSession(context.now(), context.publishDelayMs),
       market: describeMarket(context),
       scheduler: context.scheduler(),
@@ -222,8 +225,8 @@ class OverviewMaker {
 
   async make(facts: Facts, asked: SymbolListState): Promise<OverviewView> {
     const { context } = this;
-    const { snapshot, status, activity, publishedDay, scheduler, isLed } = facts;
-    const { totals } = snapshot;
+    const { status, activity, publishedDay, scheduler, isLed } = facts;
+    const { totals } = facts.snapshot;
     const sessionsBehind = countBehind(context.calendar, status.latestSession, publishedDay);
     const hasProvider = context.operations.preview !== undefined;
     const judged = judgeOverview({
@@ -238,13 +241,13 @@ class OverviewMaker {
       canBackfill: hasProvider || isLed || scheduler.status === 'running',
       runs: activity.runs,
       isBusy: facts.isBusy,
-      list: await this.#list(snapshot, asked),
+      list: await this.#list(facts, asked),
     };
   }
 
-  async #list(snapshot: OverviewSnapshot, asked: SymbolListState): Promise<SymbolListView> {
+  async #list(facts: Facts, asked: SymbolListState): Promise<SymbolListView> {
     const { sparklines } = this.context;
-    const arranged = await this.#arrange(snapshot, asked);
+    const arranged = await this.#arrange(facts, asked);
     const { rows, page, pages } = cutPage(arranged, asked.page, SYMBOLS_SHOWN);
     const closes = await sparklines.select(rows.map(({ instrumentId }) => instrumentId));
     return {
@@ -257,9 +260,10 @@ class OverviewMaker {
   }
 
   async #arrange(
-    { version, symbols }: OverviewSnapshot,
+    { snapshot, closesVersion }: Facts,
     { sort, direction, q, state }: SymbolListState,
   ): Promise<readonly OverviewSymbol[]> {
+    const version = `${snapshot.version} ${closesVersion}`;
     if (version !== this.#version || this.#lists.size >= LISTS_MAX) this.#lists.clear();
     this.#version = version;
     const key = JSON.stringify([sort, direction, q, state]);
@@ -267,7 +271,7 @@ class OverviewMaker {
     if (known) return known;
     const changes = sort === 'change' ? await this.context.sparklines.selectChanges() : undefined;
     const order = { sort, direction, q, state, changes } as OverviewOrder;
-    const arranged = arrangeOverview(symbols, order);
+    const arranged = arrangeOverview(snapshot.symbols, order);
     if (version === this.#version) this.#lists.set(key, arranged);
     return arranged;
   }

@@ -47,7 +47,7 @@ export interface OverviewTotals {
 }
 
 export interface OverviewSnapshot {
-  /** Another number whenever anything in here is different. */
+  /** Another number whenever anything in here is different, and in every process. */
   version: number;
   /** In the order of their symbols. */
   symbols: readonly OverviewSymbol[];
@@ -83,7 +83,8 @@ interface Known {
 export class OverviewReader {
   isTrusted = false;
   #known: Known | undefined;
-  #version = 0;
+  /** Not from 0 on: a page that is open may have such a number of a process that was before. */
+  #version = Math.floor(Math.random() * 2 ** 40);
   /** Everything may be different, and somebody waits for it. */
   #isCleared = false;
   /** Everything may be different, but not at once. */

@@ -47,6 +47,12 @@ export class SparklineReader {
     readonly now: () => number = Date.now,
   ) {}
 
+  /** Another number whenever closes may be others. */
+  get version(): number {
+    this.#day();
+    return this.#generation;
+  }
+
   /** Bars or splits of instruments changed. */
   drop(instrumentIds: readonly number[] | 'all'): void {
     this.#generation++;

@@ -84,6 +84,23 @@ describeEditions('the overview of a server', (clone) => {
     expect(row).toContain('2023-12-29');
   });
 
+  test('hears of a close that is another now, though no counter is', async () => {
+    const [last] = sessionsFrom('2023-12-29', 1);
+    const bar = (close: number) => flatBar(last, { close, high: close + 1 });
+    await after(() => storeAnswers(database.write, [{ symbol: 'EMPTY', bars: [bar(101)] }]));
+    const change = () => storeAnswers(database.write, [{ symbol: 'EMPTY', bars: [bar(101.5)] }]);
+    const html = await after(change);
+    expect(html.slice(html.indexOf('>EMPTY<')).split('</tr>')[0]).toContain('101.5');
+  });
+
+  test('is not taken for what another process called by the same number', async () => {
+    const own = await settle();
+    await using other = await startServer(clone().url);
+    const ask = () => other.get('/dashboard/status', { headers: { 'if-none-match': own } });
+    // The first state of each process, as far as the processes know.
+    expect((await ask()).status).toBe(200);
+  });
+
   test('hears of symbols', async () => {
     expect(await after(() => upsertSymbols(database.write, ['YOUNG']))).toContain('>YOUNG<');
   });
