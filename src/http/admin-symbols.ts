@@ -3,6 +3,7 @@ import { InputError } from '../errors.ts';
 import type { OverviewSymbol } from '../query/overview.ts';
 import { selectInstrument } from '../query/symbols.ts';
 import { checkSymbol } from '../store/symbols.ts';
+import { actorOf } from './actor.ts';
 import type { AppContext } from './app.ts';
 import * as contract from './contract-admin-symbols.ts';
 import { findSymbol } from './find-symbol.ts';
@@ -25,36 +26,28 @@ export function adminSymbolRoutes(context: AppContext) {
     )
     .post(
       '/api/v1/admin/symbols',
-      ({ request, server }) => add(context, request, actorOf(request, server)),
+      ({ request, server }) => add(context, request, actorOf(request, server, 'http')),
       contract.addSymbols,
     )
     .get(ONE, ({ params }) => showSymbol(context, params.symbol), contract.showSymbol)
     .put(
       ONE,
       ({ params, request, server }) =>
-        change(context, params.symbol, request, actorOf(request, server)),
+        change(context, params.symbol, request, actorOf(request, server, 'http')),
       contract.changeSymbol,
     )
     .delete(
       ONE,
       ({ params, request, server }) =>
-        remove(context, params.symbol, request, actorOf(request, server)),
+        remove(context, params.symbol, request, actorOf(request, server, 'http')),
       contract.removeSymbol,
     )
     .put(
       `${ONE}/timeframes`,
       ({ params, request, server }) =>
-        changeTimeframes(context, params.symbol, request, actorOf(request, server)),
+        changeTimeframes(context, params.symbol, request, actorOf(request, server, 'http')),
       contract.changeTimeframes,
     );
-}
-
-function actorOf(
-  request: Request,
-  server: { requestIP(request: Request): { address: string } | null } | null,
-): string {
-  const address = server?.requestIP(request)?.address;
-  return address === undefined ? 'http' : `http ${address}`;
 }
 
 // --------------------------------------------------------------------------- reading

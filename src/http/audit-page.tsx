@@ -3,8 +3,9 @@ import { Elysia } from 'elysia';
 import { AuditPage, AuditRegion, type AuditView, auditPath } from '../../views/audit.tsx';
 import { selectAuditStep, selectAuditSteps } from '../query/audit.ts';
 import { pingDatabase } from '../store/database.ts';
+import { actorOf } from './actor.ts';
 import type { AppContext } from './app.ts';
-import { actorOf, readForm } from './form.ts';
+import { readForm } from './form.ts';
 import {
   actionResponse,
   fragmentResponse,

@@ -15,7 +15,7 @@ import {
 import type { Notice } from '../../views/elements.tsx';
 import { runPath } from '../../views/runs.tsx';
 import { InputError } from '../errors.ts';
-import { newYorkDay, toDate, yearsAgo } from '../model/session.ts';
+import { newYorkDay, toDate } from '../model/session.ts';
 import { parseSymbolList } from '../model/symbol-list.ts';
 import { pingDatabase } from '../store/database.ts';
 import {
@@ -27,10 +27,11 @@ import {
   selectJobRequests,
 } from '../store/job-requests.ts';
 import { isLed, type Run, selectRuns, selectUnderWay } from '../store/jobs.ts';
+import { actorOf } from './actor.ts';
 import type { AppContext } from './app.ts';
 import { compressed } from './compress.ts';
 import { HttpError } from './errors.ts';
-import { actorOf, readForm } from './form.ts';
+import { readForm } from './form.ts';
 import {
   actionResponse,
   fragmentResponse,
@@ -40,6 +41,7 @@ import {
 } from './page-response.tsx';
 import { parseWhole } from './parameters.ts';
 import { renderRun, runPageRoutes } from './run-page.tsx';
+import { firstSession } from './tracking.ts';
 
 const HIDDEN = { detail: { hide: true } };
 /** Of the backfill; of every other job the last one. */
@@ -128,19 +130,11 @@ async function collectAsk(
   };
 }
 
-/** For a process that does not say. */
-const YEARS_DEFAULT = 5;
-const DAYS_DEFAULT = 90;
-const DAY_MS = 86_400_000;
-
 /** Where the history begins when nobody says, as for `marketd backfill`. */
-function firstSessions({ operations, now }: AppContext): AskView['firstSession'] {
-  const { BACKFILL_YEARS = YEARS_DEFAULT, DEFAULT_DAYS = DAYS_DEFAULT } = operations.settings;
-  return {
-    daily: yearsAgo(Number(BACKFILL_YEARS), now()),
-    intraday: yearsAgo(0, now() - Number(DEFAULT_DAYS) * DAY_MS),
-  };
-}
+const firstSessions = (context: AppContext): AskView['firstSession'] => ({
+  daily: firstSession(context, '1d'),
+  intraday: firstSession(context, '1m'),
+});
 
 async function collectQueue(context: AppContext): Promise<QueueView> {
   const { database, operations, now } = context;

@@ -12,6 +12,7 @@ import {
   upsertOverride,
 } from '../store/calendar.ts';
 import type { Database } from '../store/database.ts';
+import { actorAt } from './actor.ts';
 import type { AppContext } from './app.ts';
 import * as contract from './contract-overrides.ts';
 import { HttpError } from './errors.ts';
@@ -67,7 +68,7 @@ async function putOverride(
   const change = await previewChange(context, override.date, override);
   const outcome = isDryRun
     ? { before: change.stored, after: { ...override, actor: null, madeAt: null }, changed: false }
-    : await saveOverride(context, override, { actor: actorOf(address) });
+    : await saveOverride(context, override, { actor: actorAt('http', address) });
   return changeAnswer(change, outcome, isDryRun);
 }
 
@@ -85,13 +86,10 @@ async function removeOverride(
   const change = await previewChange(context, date, undefined);
   const outcome = isDryRun
     ? { before: change.stored, after: null, changed: false }
-    : await dropOverride(context, date, { actor: actorOf(address) });
+    : await dropOverride(context, date, { actor: actorAt('http', address) });
   if (!outcome.before) throw unknownOverride(date);
   return changeAnswer(change, outcome, isDryRun);
 }
-
-const actorOf = (address: string | undefined) =>
-  address === undefined ? 'http' : `http ${address}`;
 
 export function unknownOverride(date: string): HttpError {
   const message = `there is no override of ${date}: the rules of the calendar count there`;

@@ -1,6 +1,7 @@
 import { t } from 'elysia';
 import { SYMBOL_STATES } from '../model/symbol-state.ts';
 import { json, responses } from './contract.ts';
+import { BODY_REFUSALS } from './contract-body.ts';
 
 /** The contract of what is tracked. */
 
@@ -45,26 +46,7 @@ const SYMBOL_EXAMPLE = {
 };
 
 const BODY_ERRORS = {
-  400: {
-    description: 'The body is no JSON object',
-    code: 'malformed',
-    message: 'the body must be a JSON object',
-  },
-  403: {
-    description: 'A page of another site sent it',
-    code: 'cross_site',
-    message: 'a page of another site sent this: change things from the pages of marketd',
-  },
-  413: {
-    description: 'The body is too large',
-    code: 'too_large',
-    message: 'the body must be at most 65536 bytes',
-  },
-  415: {
-    description: 'The body is not said to be JSON',
-    code: 'unsupported_type',
-    message: 'send JSON, with content-type: application/json',
-  },
+  ...BODY_REFUSALS,
   422: {
     description: 'A field of the body is missing or malformed',
     code: 'invalid_parameter',

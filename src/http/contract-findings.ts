@@ -1,6 +1,7 @@
 import { t } from 'elysia';
 import { FINDING_KINDS } from '../model/finding.ts';
 import { json, PAGE, PRICES, responses } from './contract.ts';
+import { BODY_REFUSALS } from './contract-body.ts';
 
 /** The contract of findings, of decisions about them, and of the audit log. */
 
@@ -124,16 +125,7 @@ const UNKNOWN_FINDING = {
 
 /** What deciding can end with besides, and what is not said of a symbol here. */
 const DECISION_ERRORS = {
-  400: {
-    description: 'The body is no JSON object',
-    code: 'malformed',
-    message: 'the body must be a JSON object',
-  },
-  403: {
-    description: 'A page of another site sent it',
-    code: 'cross_site',
-    message: 'a page of another site sent this: change things from the pages of marketd',
-  },
+  ...BODY_REFUSALS,
   404: UNKNOWN_FINDING,
   409: {
     description: 'The finding cannot be decided so: a hard failure accepted, or one that ended',
@@ -141,16 +133,6 @@ const DECISION_ERRORS = {
     message:
       'finding 4711 (AAPL 1d 2023-03-15 high_too_low) cannot be accepted: the values of the bar ' +
       'contradict each other; it can be rejected or annotated',
-  },
-  413: {
-    description: 'The body is too large',
-    code: 'too_large',
-    message: 'the body must be at most 65536 bytes',
-  },
-  415: {
-    description: 'The body is not said to be JSON',
-    code: 'unsupported_type',
-    message: 'send JSON, with content-type: application/json',
   },
 };
 const DECISION_STATUSES = [400, 403, 404, 409, 413, 415, 422, 500, 503];

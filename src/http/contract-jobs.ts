@@ -1,6 +1,7 @@
 import { t } from 'elysia';
 import { JOB_KINDS } from '../store/job-requests.ts';
 import { json, responses } from './contract.ts';
+import { BODY_REFUSALS, CROSS_SITE } from './contract-body.ts';
 
 /** The contract of what operators start: backfills, repairs, reconciliations. */
 
@@ -145,29 +146,8 @@ const UNKNOWN_JOB = {
   message: 'there is no request 8',
 };
 
-const CROSS_SITE = {
-  description: 'A page of another site sent it',
-  code: 'cross_site',
-  message: 'a page of another site sent this: change things from the pages of marketd',
-};
-
 const BODY_ERRORS = {
-  400: {
-    description: 'The body is no JSON object',
-    code: 'malformed',
-    message: 'the body must be a JSON object',
-  },
-  403: CROSS_SITE,
-  413: {
-    description: 'The body is too large',
-    code: 'too_large',
-    message: 'the body must be at most 65536 bytes',
-  },
-  415: {
-    description: 'The body is not said to be JSON',
-    code: 'unsupported_type',
-    message: 'send JSON, with content-type: application/json',
-  },
+  ...BODY_REFUSALS,
   422: {
     description: 'A field is missing, malformed or not known',
     code: 'invalid_parameter',

@@ -1,5 +1,6 @@
 import { t } from 'elysia';
 import { json, responses } from './contract.ts';
+import { BODY_REFUSALS, CROSS_SITE } from './contract-body.ts';
 import { DaySchema, EARLY_DAY } from './contract-market.ts';
 
 /** The HTTP contract of the operator's overrides of the exchange calendar. */
@@ -79,31 +80,6 @@ const REMOVAL_EXAMPLE = {
   ],
 };
 
-const CROSS_SITE = {
-  description: 'A page of another site sent it',
-  code: 'cross_site',
-  message: 'a page of another site sent this: change things from the pages of marketd',
-};
-
-const PUT_ERRORS = {
-  400: {
-    description: 'The body is no JSON object',
-    code: 'malformed',
-    message: 'the body must be a JSON object',
-  },
-  403: CROSS_SITE,
-  413: {
-    description: 'The body is too large',
-    code: 'too_large',
-    message: 'the body must be at most 65536 bytes',
-  },
-  415: {
-    description: 'The body is not said to be JSON',
-    code: 'unsupported_type',
-    message: 'send JSON, with content-type: application/json',
-  },
-};
-
 const DELETE_ERRORS = {
   403: CROSS_SITE,
   404: {
@@ -176,7 +152,7 @@ export const putOverride = {
       ChangeSchema,
       CHANGE_EXAMPLE,
       [400, 403, 413, 415, 422, 500, 503],
-      PUT_ERRORS,
+      BODY_REFUSALS,
     ),
   },
 };

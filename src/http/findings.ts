@@ -18,6 +18,7 @@ import {
   selectFindingsById,
 } from '../query/findings.ts';
 import { DECISIONS_MAX, decideFindings, RefusedDecision } from '../store/decisions.ts';
+import { actorAt } from './actor.ts';
 import type { AppContext } from './app.ts';
 import * as contract from './contract-findings.ts';
 import { makeCursor, parseCursor } from './cursor.ts';
@@ -229,7 +230,7 @@ async function decide(
   if (note !== undefined && note !== null && typeof note !== 'string') {
     throw new InputError('note must be a text', 'note');
   }
-  const actor = address === undefined ? 'http' : `http ${address}`;
+  const actor = actorAt('http', address);
   const request = { findingIds, decision, note: note ?? undefined, actor };
   try {
     return await decideFindings(database.write, request, now());

@@ -67,12 +67,3 @@ async function readBody(request: Request, bytesMax: number): Promise<Uint8Array<
   }
   return body;
 }
-
-/** Who sent a form, for the audit log: 'page 127.0.0.1'. */
-export function actorOf(
-  request: Request,
-  server: { requestIP(request: Request): { address: string } | null } | null,
-): string {
-  const address = server?.requestIP(request)?.address;
-  return address === undefined ? 'page' : `page ${address}`;
-}

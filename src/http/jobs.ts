@@ -17,6 +17,7 @@ import {
   selectRequestFailures,
 } from '../store/job-requests.ts';
 import { isLed, type Run, selectRun } from '../store/jobs.ts';
+import { actorAt } from './actor.ts';
 import type { AppContext } from './app.ts';
 import * as contract from './contract-jobs.ts';
 import { makeCursor, parseCursor } from './cursor.ts';
@@ -168,13 +169,10 @@ function describeFailure(failure: RequestFailure) {
 async function startJob(context: AppContext, request: Request, address: string | undefined) {
   refuseCrossSite(request);
   const { kind, asked } = await readJob(request);
-  const actor = actorAt(address);
+  const actor = actorAt('http', address);
   const job = { kind, arguments: asked, actor };
   return describeRequest(await insertJobRequest(context.database.write, job, context.now()));
 }
-
-const actorAt = (address: string | undefined) =>
-  address === undefined ? 'http' : `http ${address}`;
 
 async function previewJob({ operations, now }: AppContext, request: Request) {
   refuseCrossSite(request);
@@ -209,7 +207,7 @@ async function cancelJob(
 ) {
   refuseCrossSite(request);
   const requestId = parseId(id);
-  const found = await cancelJobRequest(database.write, requestId, actorAt(address), now());
+  const found = await cancelJobRequest(database.write, requestId, actorAt('http', address), now());
   if (!found) throw unknownJob(requestId);
   const { state } = found;
   if (state === 'cancelled' || found.finishedAt === null) return describeRequest(found);

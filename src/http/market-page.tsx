@@ -41,9 +41,10 @@ import {
 } from '../model/session.ts';
 import { describeOverride, type StoredOverride, selectOverrides } from '../store/calendar.ts';
 import { pingDatabase } from '../store/database.ts';
+import { actorOf } from './actor.ts';
 import type { AppContext } from './app.ts';
 import { dropOverride, previewChange, saveOverride } from './calendar-overrides.ts';
-import { actorOf, readForm } from './form.ts';
+import { readForm } from './form.ts';
 import {
   actionResponse,
   fragmentResponse,

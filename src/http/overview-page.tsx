@@ -29,8 +29,9 @@ import type { WarehouseStatus } from '../query/status.ts';
 import type { Activity } from '../store/activity.ts';
 import { pingDatabase } from '../store/database.ts';
 import { describeJob, insertJobRequest } from '../store/job-requests.ts';
+import { actorOf } from './actor.ts';
 import type { AppContext } from './app.ts';
-import { actorOf, readForm } from './form.ts';
+import { readForm } from './form.ts';
 import { cutPage, parseListState } from './list-state.ts';
 import { judgeOverview } from './overview-verdict.ts';
 import {

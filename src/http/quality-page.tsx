@@ -30,11 +30,12 @@ import {
   RefusedDecision,
   undoDecision,
 } from '../store/decisions.ts';
+import { actorOf } from './actor.ts';
 import type { AppContext } from './app.ts';
 import { makeCursor, parseCursor, refuseCursor } from './cursor.ts';
 import { HttpError } from './errors.ts';
 import { findSymbol } from './find-symbol.ts';
-import { actorOf, readForm } from './form.ts';
+import { readForm } from './form.ts';
 import {
   actionResponse,
   fragmentResponse,

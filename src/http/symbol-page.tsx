@@ -16,9 +16,10 @@ import { selectSymbolVersion } from '../query/symbol-version.ts';
 import type { ResolvedSymbol } from '../query/symbols.ts';
 import { pingDatabase } from '../store/database.ts';
 import { decideFindings, RefusedDecision } from '../store/decisions.ts';
+import { actorOf } from './actor.ts';
 import type { AppContext } from './app.ts';
 import { HttpError } from './errors.ts';
-import { actorOf, readForm } from './form.ts';
+import { readForm } from './form.ts';
 import {
   actionResponse,
   fragmentResponse,

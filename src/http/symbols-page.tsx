@@ -22,10 +22,11 @@ import {
 } from '../query/overview.ts';
 import { pingDatabase } from '../store/database.ts';
 import { isLed } from '../store/jobs.ts';
+import { actorOf } from './actor.ts';
 import type { AppContext } from './app.ts';
 import { HttpError } from './errors.ts';
 import { findSymbol } from './find-symbol.ts';
-import { actorOf, readForm, readMultipart } from './form.ts';
+import { readForm, readMultipart } from './form.ts';
 import { cutPage, parseListState } from './list-state.ts';
 import {
   actionResponse,
