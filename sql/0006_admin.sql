@@ -51,6 +51,9 @@ create table request_failures (
 alter table audit_log add column batch_id bigint;
 create sequence audit_batches;
 create index audit_log_batch on audit_log (batch_id, audit_id) where batch_id is not null;
+-- The first entry of its step: steps are listed by these, however many entries they have.
+alter table audit_log add column is_first boolean not null default true;
+create index audit_log_steps on audit_log (audit_id) where is_first;
 
 -- Who made an override of the calendar as it stands; null: a row that was written by hand.
 alter table calendar_overrides add column actor text;

@@ -181,9 +181,9 @@ export function describeConfig(config: Config): Record<string, string> {
   return lines;
 }
 
-/** A URL without its password. */
+/** A URL without its password, and without a key among its parameters. */
 export function maskUrl(url: string): string {
   return url
     .replace(/(:\/\/[^:/@]*:).*@/, '$1********@')
-    .replace(/(password=)[^&\s]*/gi, '$1********');
+    .replace(/(password=|[?&](?:api_?key|access_token|token)=)[^&\s]*/gi, '$1********');
 }

@@ -49,6 +49,10 @@ function say(region, text) {
   place.hidden = text === '';
 }
 
+/** Begins with a capital, unless with a name of something. */
+const sentence = (text) =>
+  /^(?!marketd )[a-z]+ /.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text;
+
 /** What came of something the operator did. */
 function tell(text) {
   const notice = document.createElement('div');
@@ -128,6 +132,31 @@ document.addEventListener('htmx:config:request', (event) => {
 /** What says where in a list one is: a new filter begins at its beginning. */
 const PLACES = new Set(['page', 'after', 'before']);
 
+/** Of each part the number of the latest link or filter: an older answer is not shown any more. */
+const latest = new Map();
+const numbers = new WeakMap();
+/** The query of a link that is not answered yet. */
+let headed;
+
+const partOf = (ctx) => ctx.sourceElement.getAttribute('hx-target');
+const isOutdated = (ctx) => numbers.has(ctx) && numbers.get(ctx) !== latest.get(partOf(ctx));
+
+document.addEventListener('htmx:config:request', (event) => {
+  const { ctx } = event.detail;
+  if (!ctx.sourceElement.matches('[data-navigates]')) return;
+  const number = (latest.get(partOf(ctx)) ?? 0) + 1;
+  latest.set(partOf(ctx), number);
+  numbers.set(ctx, number);
+  if (ctx.sourceElement.matches('a')) {
+    headed = new URL(ctx.request.action, location.href).search;
+  }
+});
+
+document.addEventListener('htmx:finally:request', (event) => {
+  const { ctx } = event.detail;
+  if (numbers.has(ctx) && !isOutdated(ctx)) headed = undefined;
+});
+
 /** A filter keeps what links have chosen since the page was made: sorting, other filters. */
 document.addEventListener('htmx:config:request', (event) => {
   const { ctx } = event.detail;
@@ -138,7 +167,7 @@ document.addEventListener('htmx:config:request', (event) => {
   for (const { name } of hidden) body.delete(name);
   const filled = new Set([...form.elements].map(({ name }) => name));
   for (const { name } of hidden) filled.delete(name);
-  for (const [name, value] of new URLSearchParams(location.search)) {
+  for (const [name, value] of new URLSearchParams(headed ?? location.search)) {
     if (!filled.has(name) && !PLACES.has(name)) body.set(name, value);
   }
 });
@@ -164,6 +193,10 @@ let focused;
 document.addEventListener('htmx:before:swap', (event) => {
   const { ctx, tasks } = event.detail;
   if (ctx.response.status >= 400) return;
+  if (isOutdated(ctx)) {
+    event.preventDefault();
+    return;
+  }
   const region = regionOf(ctx.sourceElement);
   focused = { element: document.activeElement, region, isAction: isAction(ctx) };
   if (!isPoll(ctx) && ctx.target) changedAt.set(ctx.target, performance.now());
@@ -205,22 +238,27 @@ document.addEventListener('htmx:after:swap', (event) => {
   next.focus({ preventScroll: true });
 });
 
+/** Whether what is typed into a filter is what the address was last changed by. */
+let wasTyping = false;
+
 document.addEventListener('htmx:after:request', (event) => {
   const { ctx } = event.detail;
   const { status, headers } = ctx.response;
   if (status >= 400) return;
   markPresent(headers);
   const { sourceElement: source } = ctx;
-  if (source.matches('[data-navigates]')) {
+  if (source.matches('[data-navigates]') && !isOutdated(ctx)) {
     const { pathname, search } = new URL(ctx.request.action, location.href);
     const parameters = new URLSearchParams(search);
     for (const [name, value] of [...parameters]) if (value === '') parameters.delete(name);
     const query = parameters.size > 0 ? `?${parameters}` : '';
     const address = pathname.replace(/\/status$/, '') + query;
     // Typing is one step back, not one for each letter.
-    const isTyping = source.matches('form') && ctx.sourceEvent?.type !== 'submit';
-    history[isTyping ? 'replaceState' : 'pushState'](null, '', address);
+    const isTyping = Boolean(ctx.sourceEvent?.target.matches?.('[type=search], [type=text]'));
+    const isSameStep = address === shown || (isTyping && wasTyping);
+    history[isSameStep ? 'replaceState' : 'pushState'](null, '', address);
     shown = address;
+    wasTyping = isTyping;
   }
   // What was sent is not half filled in any more.
   if (isAction(ctx) && headers.get('x-outcome') !== 'bad') source.closest('form')?.reset();
@@ -240,7 +278,7 @@ document.addEventListener('htmx:response:error', (event) => {
   const { ctx } = event.detail;
   const { status } = ctx.response;
   if (isAction(ctx)) {
-    tell(messageOf(ctx.text, status));
+    tell(sentence(messageOf(ctx.text, status)));
     return;
   }
   if (status === 503) {
@@ -257,6 +295,16 @@ document.addEventListener('htmx:error', (event) => {
   if (isAction(ctx)) tell('marketd has not answered. Look whether it was done, then try again.');
   markAway('marketd has not answered');
 });
+
+// ------------------------------------------------------------------------------- navigation
+
+/** On a narrow screen the navigation is one row: the page's own name in it is in sight. */
+const current = document.querySelector('.top [aria-current]');
+if (current) {
+  const row = current.closest('nav');
+  const left = current.offsetLeft - row.offsetLeft;
+  row.scrollLeft = left - (row.clientWidth - current.offsetWidth) / 2;
+}
 
 // -------------------------------------------------------------------------------- selection
 

@@ -90,7 +90,7 @@ function StepRow({ step }: { step: AuditStep }): JSX.Element {
           </a>
         ) : batchId !== null && isFinding ? (
           <a href={path} safe>
-            {step.target}
+            {words(step.target)}
           </a>
         ) : (
           <Text text={step.target} />
@@ -146,7 +146,7 @@ function Steps({ view }: { view: AuditView }): JSX.Element {
   return (
     <>
       <Scroll label="Audit log">
-        <table>
+        <table class="audit-log">
           {head('When', 'Who', 'What', 'Symbol', 'About', 'Detail')}
           <tbody>
             {steps.map((step) => (
@@ -165,6 +165,9 @@ function Steps({ view }: { view: AuditView }): JSX.Element {
     </>
   );
 }
+
+/** Entries of a step that are shown. */
+export const ENTRIES_MAX = 1_000;
 
 function Entries({ view }: { view: AuditView }): JSX.Element {
   const entries = view.entries ?? [];
@@ -205,7 +208,7 @@ function Entries({ view }: { view: AuditView }): JSX.Element {
         </ActionForm>
       ) : null}
       <Scroll label="Entries of the step">
-        <table>
+        <table class="audit-log">
           {head('Symbol', 'About', 'Detail')}
           <tbody>
             {entries.map((entry) => (
@@ -224,6 +227,9 @@ function Entries({ view }: { view: AuditView }): JSX.Element {
           </tbody>
         </table>
       </Scroll>
+      {entries.length < ENTRIES_MAX ? null : (
+        <p class="quiet">The first 1,000 entries of the step. /api/v1/audit has all of them.</p>
+      )}
     </>
   );
 }

@@ -181,7 +181,7 @@ function SymbolsField({ view }: { view: AskView }): JSX.Element {
           view.tracked === 0
             ? 'every tracked symbol, of which there is none yet'
             : `all ${plural(view.tracked, 'tracked symbol')}`
-        }. A backfill adds symbols that are not known yet.`}
+        }. Without capitals “aapl” is AAPL. A backfill adds symbols that are not known yet.`}
       </span>
     </div>
   );
@@ -577,8 +577,10 @@ export interface QueueProps {
 
 /** What waits, is under way and has ended: the part of the page that is polled. */
 export function Queue({ view, pollSeconds }: QueueProps): JSX.Element {
+  // What waits begins in a moment where somebody takes it up.
+  const isBusy = view.now !== null || (view.isLed && view.open.length > 0);
   return (
-    <Live id="backfill" path={BACKFILL_PATH} pollSeconds={pollSeconds} isBusy={view.now !== null}>
+    <Live id="backfill" path={BACKFILL_PATH} pollSeconds={pollSeconds} isBusy={isBusy}>
       <section aria-labelledby="queue">
         <h2 id="queue">
           Queue <span class="total" safe>{`${view.open.length}`}</span>

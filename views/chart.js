@@ -112,6 +112,7 @@ class SymbolChart {
 
   #show([bars, { findings }, { actions }, { revisions }], isSameSpan) {
     const shown = this.#chart && this.#shownRange();
+    const pointed = isSameSpan ? this.#bars[this.#at]?.seconds : undefined;
     this.#bars = bars.data.map((bar) => ({ ...bar, seconds: Date.parse(bar.time) / 1000 }));
     this.#mark(findings, actions, revisions);
     this.#chart ?? this.#create();
@@ -120,8 +121,10 @@ class SymbolChart {
     // where it was.
     if (shown && isSameSpan) this.#showRange(shown);
     else this.#chart.timeScale().fitContent();
-    this.#at = undefined;
-    this.#publish();
+    // Who goes from bar to bar stays where they are.
+    const at = this.#bars.findIndex(({ seconds }) => seconds === pointed);
+    if (at >= 0) this.#pointAndShow(at);
+    else this.#point(undefined);
   }
 
   /** Which bars are in sight by their times, and whether that is all of them. */

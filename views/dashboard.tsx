@@ -350,7 +350,12 @@ function shareText(share: number | null): string {
 function Change({ change }: { change: number | null }): JSX.Element | null {
   if (change === null) return null;
   const way = change > 0 ? 'up' : change < 0 ? 'down' : 'flat';
-  return <span class={`change-text ${way}`} safe>{`${CHANGE.format(change * 100)} %`}</span>;
+  const text = `${CHANGE.format(change * 100).replace('-', '\u2212')} %`;
+  return (
+    <span class={`change-text ${way}`} safe>
+      {text}
+    </span>
+  );
 }
 
 /** No two cells are alike, so that a poll changes each where it is and moves none. */

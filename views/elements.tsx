@@ -80,6 +80,8 @@ export const symbolPath = (symbol: string) => `/dashboard/symbols/${encodeURICom
 export interface Notice {
   condition: Condition;
   text: string;
+  /** Where it goes on. */
+  link?: { href: string; label: string };
   /** Takes it back: a form of one button, sent to `action`. */
   undo?: { action: string; fields: Record<string, string>; region: string };
 }
@@ -92,11 +94,19 @@ const NOTICE_WORDS: Record<Condition, string> = {
   idle: 'Note',
 };
 
+/** Begins with a capital, unless with a name of something: a file's, the program's. */
+const sentence = (text: string) => (/^(?!marketd )[a-z]+ /.test(text) ? capital(text) : text);
+
 export function NoticeText({ notice }: { notice: Notice }): JSX.Element {
-  const { condition, text, undo } = notice;
+  const { condition, text, link, undo } = notice;
   return (
     <div class={`notice ${condition}`}>
-      <strong safe>{NOTICE_WORDS[condition]}</strong> <Text text={text} />
+      <strong safe>{NOTICE_WORDS[condition]}</strong> <Text text={sentence(text)} />{' '}
+      {link ? (
+        <a href={link.href} safe>
+          {link.label}
+        </a>
+      ) : null}
       {undo ? (
         <form
           method="post"

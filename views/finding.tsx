@@ -17,11 +17,17 @@ export const words = (name: string) => name.replaceAll('_', ' ');
 /** '{"ratio":4,"from":1}' -> 'ratio 4, from 1' */
 export function describeDetail(detail: object): string {
   return Object.entries(detail)
-    .map(([name, value]) => {
-      const text = typeof value === 'object' ? JSON.stringify(value) : `${value}`;
-      return `${words(name)} ${text}`;
-    })
+    .filter(([, value]) => value !== null)
+    .map(([name, value]) => `${words(name)} ${describeValue(value)}`)
     .join(', ');
+}
+
+/** true -> 'yes', ['1d', '1m'] -> '1d, 1m', {"from":1} -> '(from 1)' */
+function describeValue(value: unknown): string {
+  if (typeof value === 'boolean') return value ? 'yes' : 'no';
+  if (Array.isArray(value)) return value.map(describeValue).join(', ');
+  if (typeof value === 'object' && value !== null) return `(${describeDetail(value)})`;
+  return `${value}`;
 }
 
 /** '2023-05-11', or '2023-05-11 15:00 UTC' of a bar below a day. */

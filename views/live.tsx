@@ -96,8 +96,9 @@ export function FilterForm(props: FilterFormProps): JSX.Element {
         class="filter"
         method="get"
         action={props.action}
+        autocomplete="off"
         hx-get={statusPath(props.action)}
-        hx-trigger="submit, input delay:250ms, change"
+        hx-trigger="submit, input delay:250ms"
         hx-target={`#${props.region}`}
         hx-swap="outerMorph"
         hx-sync="this:replace"

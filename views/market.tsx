@@ -382,7 +382,7 @@ export function MarketCalendar(props: { view: YearView; pollSeconds: number }): 
           </span>
         </h2>
         <YearSwitch view={view} />
-        <div class="months">
+        <div class="market-months">
           {calendar.months.map((month) => (
             <Month month={month} year={calendar.year} />
           ))}

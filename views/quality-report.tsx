@@ -79,7 +79,7 @@ function ReportLine({ row }: { row: ReportRow }): JSX.Element {
           {name ?? ''}
         </span>
       </th>
-      <td class="verdict">
+      <td class="grade-verdict">
         <Badge condition={GRADE_CONDITIONS[grade]} word={capital(grade)} />{' '}
         <span class="quiet" safe>
           {grade === 'good' ? '' : verdict}

@@ -324,7 +324,12 @@ function DecideOne({ view, finding }: { view: ReviewView; finding: ReviewFinding
 
 // ------------------------------------------------------------------------------ the list
 
-const FIGURE = new Intl.NumberFormat('en-US', { maximumSignificantDigits: 7 });
+/** Two decimals as prices have them; more of what is below one. */
+const PRICE = new Intl.NumberFormat('en-US', {
+  minimumFractionDigits: 2,
+  maximumFractionDigits: 4,
+});
+const SMALL_PRICE = new Intl.NumberFormat('en-US', { maximumSignificantDigits: 6 });
 const CHANGE = new Intl.NumberFormat('en-US', {
   maximumFractionDigits: 1,
   signDisplay: 'exceptZero',
@@ -332,11 +337,14 @@ const CHANGE = new Intl.NumberFormat('en-US', {
 const MULTIPLE = new Intl.NumberFormat('en-US', { maximumSignificantDigits: 2 });
 
 const [OPEN, HIGH, LOW, CLOSE, VOLUME] = [0, 1, 2, 3, 4] as const;
-const figure = (value: number | undefined) => (value === undefined ? '' : FIGURE.format(value));
+const price = (value: number | undefined) =>
+  value === undefined ? '' : (Math.abs(value) >= 1 ? PRICE : SMALL_PRICE).format(value);
 
 /** '+14.1 %'; '' where nothing can be said. */
 const change = (from: number | undefined, to: number): string =>
-  from === undefined || from <= 0 ? '' : `${CHANGE.format((to / from - 1) * 100)} %`;
+  from === undefined || from <= 0
+    ? ''
+    : `${CHANGE.format((to / from - 1) * 100).replace('-', '\u2212')} %`;
 
 /** A volume against the mean of those around it: '×31'; '' where there are none. */
 function multiple(volume: number, around: readonly BarFigures[]): string {
@@ -368,19 +376,19 @@ function Figures({ bars }: { bars: ReviewBars }): JSX.Element {
   const next = after[0]?.[CLOSE];
   return (
     <dl class="figures">
-      <Figure label="Close before" value={figure(last)} />
-      <Figure label="Open" value={figure(bar[OPEN])} note={change(last, bar[OPEN])} />
-      <Figure label="High" value={figure(bar[HIGH])} />
-      <Figure label="Low" value={figure(bar[LOW])} />
-      <Figure label="Close" value={figure(bar[CLOSE])} note={change(bar[OPEN], bar[CLOSE])} />
+      <Figure label="Close before" value={price(last)} />
+      <Figure label="Open" value={price(bar[OPEN])} note={change(last, bar[OPEN])} />
+      <Figure label="High" value={price(bar[HIGH])} />
+      <Figure label="Low" value={price(bar[LOW])} />
+      <Figure label="Close" value={price(bar[CLOSE])} note={change(bar[OPEN], bar[CLOSE])} />
       <Figure
         label="Close after"
-        value={figure(next)}
+        value={price(next)}
         note={next === undefined ? '' : change(bar[CLOSE], next)}
       />
       <Figure
         label="Volume"
-        value={figure(bar[VOLUME])}
+        value={count(bar[VOLUME])}
         note={multiple(bar[VOLUME], [...before, ...after])}
       />
       <Figure label="Score" value={`${score ?? ''}`} />

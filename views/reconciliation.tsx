@@ -1,12 +1,15 @@
 import { Html } from '@elysiajs/html';
 import type { StoredReconciliation } from '../src/query/reconciliation.ts';
 import type { Run } from '../src/store/jobs.ts';
-import { Badge, type Condition, capital, count, Scroll, symbolPath } from './elements.tsx';
+import { BACKFILL_PATH } from './backfill.tsx';
+import { Badge, type Condition, capital, count, plural, Scroll, symbolPath } from './elements.tsx';
 import { Layout, type PageProps, PageTitle, Session, Time } from './layout.tsx';
-import { Live } from './live.tsx';
+import { ActionForm, Live } from './live.tsx';
 import { QualityTabs } from './quality.tsx';
 
 const PATH = '/dashboard/reconciliation';
+export const COMPARE_PATH = `${PATH}/compare`;
+const REGION = 'reconciliation';
 
 export interface ReconciliationView {
   /** The latest result of each symbol, the worst first; of `total` as many as are shown. */
@@ -14,6 +17,12 @@ export interface ReconciliationView {
   total: number;
   /** The newest run; null before the first. */
   run: Run | null;
+  /** Whether there is a second source to compare with. */
+  canReconcile: boolean;
+  /** Somebody has asked for one that has not ended yet. */
+  isAsked: boolean;
+  /** Whether some process runs what is asked for. */
+  isLed: boolean;
 }
 
 const CONDITIONS: Record<StoredReconciliation['verdict'], Condition> = {
@@ -147,12 +156,43 @@ function LastRun({ run }: { run: Run | null }): JSX.Element {
     );
   }
   const condition = { running: 'busy', succeeded: 'good', failed: 'bad', interrupted: 'attention' };
-  const sentence = `${run.done} of ${run.total ?? 0} symbols are done. ${run.error ?? ''}`;
+  const sentence = `${count(run.done)} of ${plural(run.total ?? 0, 'symbol')} compared. ${
+    run.error ?? ''
+  }`;
   return (
     <div class={`notice ${condition[run.state]}`}>
       <strong safe>{capital(run.state)}</strong> <Time at={run.startedAt} />{' '}
       <span safe>{sentence}</span>
     </div>
+  );
+}
+
+/** Starts a comparison, or says what it takes to start one here. */
+function CompareNow({ view }: { view: ReconciliationView }): JSX.Element {
+  const { canReconcile, isAsked, isLed } = view;
+  if (!canReconcile) {
+    return (
+      <p class="quiet" id="compare-off">
+        To compare from this page and every week, set RECONCILE=yahoo and restart marketd; synthetic
+        data has no second source.
+      </p>
+    );
+  }
+  if (isAsked) {
+    return (
+      <p class="quiet" id="compare-asked">
+        A comparison is asked for{isLed ? '' : ' and waits for a process that runs jobs'}.{' '}
+        <a href={BACKFILL_PATH}>See the queue</a>
+      </p>
+    );
+  }
+  return (
+    <ActionForm action={COMPARE_PATH} region={REGION} id="compare" class="buttons">
+      <button type="submit" class="button primary" id="compare-now">
+        Compare now
+      </button>
+      <span class="hint">A sample of the tracked symbols, as every week.</span>
+    </ActionForm>
   );
 }
 
@@ -163,10 +203,11 @@ interface RegionProps {
 
 /** The part of the page that is polled. */
 export function ReconciliationRegion({ view, pollSeconds }: RegionProps): JSX.Element {
-  const isBusy = view.run?.state === 'running';
+  const isBusy = view.run?.state === 'running' || (view.isAsked && view.isLed);
   return (
-    <Live id="reconciliation" path={PATH} pollSeconds={pollSeconds} isBusy={isBusy}>
+    <Live id={REGION} path={PATH} pollSeconds={pollSeconds} isBusy={isBusy}>
       <LastRun run={view.run} />
+      <CompareNow view={view} />
       <h2 id="results">
         Latest results{' '}
         <span class="total" safe>

@@ -1,5 +1,5 @@
 import { Html } from '@elysiajs/html';
-import { type FindingState, findingMessage, isFailureKind } from '../src/model/finding.ts';
+import { findingMessage, isFailureKind } from '../src/model/finding.ts';
 import type { Grade } from '../src/model/grade.ts';
 import type { ActionVersion } from '../src/query/corporate-actions.ts';
 import type { Finding } from '../src/query/findings.ts';
@@ -20,6 +20,7 @@ import {
   Text,
   Tile,
 } from './elements.tsx';
+import { describeDetail, FINDING_STATES, findingTime, words } from './finding.tsx';
 import { Layout, type PageProps, PageTitle } from './layout.tsx';
 import { withQuery } from './list.tsx';
 import { ActionForm, Live } from './live.tsx';
@@ -83,7 +84,6 @@ const GRADES: Record<Grade, Condition> = {
 };
 
 const price = (value: number | null) => (value === null ? 'none' : PRICE.format(value));
-const words = (name: string) => name.replaceAll('_', ' ');
 
 // ----------------------------------------------------------------------------- head
 
@@ -260,13 +260,6 @@ function Comparison({ verdict }: { verdict?: StoredReconciliation['verdict'] }):
 
 // ------------------------------------------------------------------------- findings
 
-const STATES: Record<FindingState, { condition: Condition; word: string }> = {
-  open: { condition: 'attention', word: 'Open' },
-  accepted: { condition: 'good', word: 'Accepted' },
-  rejected: { condition: 'bad', word: 'Rejected' },
-  resolved: { condition: 'idle', word: 'Resolved' },
-};
-
 function Findings({ view }: { view: SymbolPageView }): JSX.Element {
   const { open, decided, quality } = view;
   const total = quality.findings.open;
@@ -297,12 +290,12 @@ interface FindingProps {
 }
 
 function FindingItem({ finding, view }: FindingProps): JSX.Element {
-  const { findingId, kind, state, session, timeframe, ts, bar, note, decidedBy, detail } = finding;
-  const when = ts === null ? session : `${ts.toISOString().slice(0, 16).replace('T', ' ')} UTC`;
+  const { findingId, kind, state, timeframe, bar, note, decidedBy, detail } = finding;
   return (
-    <li id={`finding-${findingId}`} class={STATES[state].condition} tabindex="-1">
+    <li id={`finding-${findingId}`} class={FINDING_STATES[state].condition} tabindex="-1">
       <p>
-        <Badge {...STATES[state]} /> <strong safe>{`${when} ${words(kind)}`}</strong>{' '}
+        <Badge {...FINDING_STATES[state]} />{' '}
+        <strong safe>{`${findingTime(finding)} ${words(kind)}`}</strong>{' '}
         <Text
           text={timeframe === '1d' ? findingMessage(kind) : `${timeframe}, ${findingMessage(kind)}`}
         />
@@ -328,16 +321,6 @@ function FindingItem({ finding, view }: FindingProps): JSX.Element {
       <Decide finding={finding} view={view} />
     </li>
   );
-}
-
-/** '{"ratio":4,"from":1}' -> 'ratio 4, from 1' */
-function describeDetail(detail: object): string {
-  return Object.entries(detail)
-    .map(
-      ([name, value]) =>
-        `${words(name)} ${typeof value === 'object' ? JSON.stringify(value) : value}`,
-    )
-    .join(', ');
 }
 
 function Decide({ finding, view }: FindingProps): JSX.Element | null {
@@ -513,12 +496,11 @@ const FIELDS = ['open', 'high', 'low', 'close', 'volume', 'vwap'] as const;
 const revisionId = ({ timeframe, session }: RevisionView) => `revision-${timeframe}-${session}`;
 
 function RevisionRow({ revision, id }: { revision: RevisionView; id: string }): JSX.Element {
-  const { timeframe, session, ts, old, trueFrom, replacement, change } = revision;
+  const { timeframe, old, trueFrom, replacement, change } = revision;
   const changed = FIELDS.filter((field) => old[field] !== (replacement?.[field] ?? null));
-  const when = ts === null ? session : `${ts.toISOString().slice(0, 16).replace('T', ' ')}Z`;
   return (
     <tr id={id} tabindex="-1">
-      <th scope="row" safe>{`${when} ${timeframe}`}</th>
+      <th scope="row" safe>{`${findingTime(revision)} ${timeframe}`}</th>
       <td>
         <Time at={trueFrom} />
       </td>

@@ -1,6 +1,6 @@
 import { Html } from '@elysiajs/html';
 import { Elysia } from 'elysia';
-import { AuditPage, AuditRegion, type AuditView, auditPath } from '../../views/audit.tsx';
+import { AuditPage, AuditRegion, type AuditView, auditPath, ENTRIES_MAX } from '../../views/audit.tsx';
 import { selectAuditStep, selectAuditSteps } from '../query/audit.ts';
 import { pingDatabase } from '../store/database.ts';
 import { actorOf } from './actor.ts';
@@ -59,7 +59,7 @@ async function collect({ database }: AppContext, query: Query): Promise<AuditVie
   };
   await pingDatabase(database.read);
   if (step !== undefined) {
-    const entries = await selectAuditStep(database.read, step);
+    const entries = await selectAuditStep(database.read, { batchId: step, limit: ENTRIES_MAX });
     return { address, steps: [], previous: null, next: null, entries };
   }
   const [place, isBackward] = [before ?? after, before !== undefined];

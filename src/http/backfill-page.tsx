@@ -16,7 +16,7 @@ import type { Notice } from '../../views/elements.tsx';
 import { runPath } from '../../views/runs.tsx';
 import { InputError } from '../errors.ts';
 import { newYorkDay, toDate } from '../model/session.ts';
-import { parseSymbolList } from '../model/symbol-list.ts';
+import { parseSymbolList, toCapitals } from '../model/symbol-list.ts';
 import { pingDatabase } from '../store/database.ts';
 import {
   type BackfillArguments,
@@ -24,7 +24,8 @@ import {
   checkArguments,
   insertJobRequest,
   type JobRequest,
-  selectJobRequests,
+  selectEndedRequests,
+  selectOpenRequests,
 } from '../store/job-requests.ts';
 import { isLed, type Run, selectRuns, selectUnderWay } from '../store/jobs.ts';
 import { actorOf } from './actor.ts';
@@ -46,8 +47,8 @@ import { firstSession } from './tracking.ts';
 const HIDDEN = { detail: { hide: true } };
 /** Of the backfill; of every other job the last one. */
 const RUNS_SHOWN = 5;
-/** Requests that are looked through for those that wait; a person asks for fewer. */
-const REQUESTS_READ = 200;
+/** Requests that wait or run; a person asks for fewer. */
+const OPEN_SHOWN = 100;
 const CLOSED_SHOWN = 5;
 /** A thousand symbols with what a browser makes of the space between them. */
 const FORM_BYTES_MAX = 65_536;
@@ -140,18 +141,18 @@ async function collectQueue(context: AppContext): Promise<QueueView> {
   const { database, operations, now } = context;
   // With a deadline: a database that accepts and says nothing counts as away.
   await pingDatabase(database.read);
-  const [requests, running, runs, led] = await Promise.all([
-    selectJobRequests(database.read, { limit: REQUESTS_READ }),
+  const [waiting, closed, running, runs, led] = await Promise.all([
+    selectOpenRequests(database.read, OPEN_SHOWN),
+    selectEndedRequests(database.read, CLOSED_SHOWN),
     selectUnderWay(database.read),
     selectRuns(database.read, RUNS_SHOWN),
     isLed(database.read),
   ]);
-  const open = joinRuns(requests, running);
+  const open = joinRuns(waiting, running);
   const isBusy = open.some(({ request, run }) => run || request?.state === 'running');
   return {
     open,
-    closed: requests.filter(({ finishedAt }) => finishedAt).slice(0, CLOSED_SHOWN),
-    runs,
+    ...{ closed, runs },
     isLed: led,
     hasProvider: operations.preview !== undefined,
     now: isBusy ? new Date(now()) : null,
@@ -161,13 +162,10 @@ async function collectQueue(context: AppContext): Promise<QueueView> {
 /** What is under way first, then what waits; each the oldest first. */
 function joinRuns(requests: readonly JobRequest[], running: readonly Run[]): OpenJob[] {
   const runOf = new Map(running.map((run) => [run.runId, run]));
-  const open = requests
-    .filter(({ finishedAt }) => finishedAt === null)
-    .sort((a, b) => a.requestId - b.requestId)
-    .map((request): OpenJob => {
-      const run = request.state === 'running' ? runOf.get(request.runId ?? 0) : undefined;
-      return { request, run: run ?? null };
-    });
+  const open = requests.map((request): OpenJob => {
+    const run = request.state === 'running' ? runOf.get(request.runId ?? 0) : undefined;
+    return { request, run: run ?? null };
+  });
   const asked = new Set(open.map(({ run }) => run?.runId));
   const unasked = running.filter(({ runId }) => !asked.has(runId));
   const isUnderWay = ({ request }: OpenJob) => request?.state === 'running';
@@ -245,7 +243,7 @@ function parseForm(context: AppContext, form: AskedForm): Asked {
   }
   const { daily, intraday } = firstSessions(context);
   const raw = {
-    symbols: form.symbols === '' ? null : parseSymbolList(form.symbols, 'typed'),
+    symbols: form.symbols === '' ? null : parseSymbolList(form.symbols, 'typed').map(toCapitals),
     timeframe,
     firstSession: from || (timeframe === '1d' ? daily : intraday),
     lastSession: to || null,

@@ -1,3 +1,4 @@
+import { readBody } from './body.ts';
 import { HttpError } from './errors.ts';
 import { refuseCrossSite } from './same-origin.ts';
 
@@ -22,7 +23,7 @@ export async function readForm(
   if (typeOf(request) !== URL_ENCODED) {
     throw new HttpError(415, 'unsupported_type', 'send the form of the page');
   }
-  return new URLSearchParams(new TextDecoder().decode(await readBody(request, bytesMax)));
+  return new URLSearchParams(new TextDecoder().decode(await readBody(request, bytesMax, 'form')));
 }
 
 /**
@@ -35,35 +36,10 @@ export async function readMultipart(request: Request, bytesMax: number): Promise
   if (typeOf(request) !== 'multipart/form-data') {
     throw new HttpError(415, 'unsupported_type', 'send the form of the page');
   }
-  const body = await readBody(request, bytesMax);
+  const body = await readBody(request, bytesMax, 'form');
   try {
     return await new Response(body, { headers: { 'content-type': type } }).formData();
   } catch {
     throw new HttpError(400, 'malformed', 'the form is malformed: send the form of the page');
   }
-}
-
-/** The whole body, but never more of it than is allowed. */
-async function readBody(request: Request, bytesMax: number): Promise<Uint8Array<ArrayBuffer>> {
-  const tooLarge = () =>
-    new HttpError(413, 'too_large', `the form must be at most ${bytesMax} bytes`);
-  if (Number(request.headers.get('content-length') ?? 0) > bytesMax) throw tooLarge();
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  const reader = request.body?.getReader();
-  for (let part = await reader?.read(); part?.value; part = await reader?.read()) {
-    size += part.value.length;
-    if (size > bytesMax) {
-      await reader?.cancel();
-      throw tooLarge();
-    }
-    chunks.push(part.value);
-  }
-  const body = new Uint8Array(size);
-  let at = 0;
-  for (const chunk of chunks) {
-    body.set(chunk, at);
-    at += chunk.length;
-  }
-  return body;
 }

@@ -1,3 +1,4 @@
+import { readBody } from './body.ts';
 import { HttpError } from './errors.ts';
 
 const BODY_BYTES_MAX = 65_536;
@@ -16,10 +17,7 @@ export async function readJsonObject(
   if (type !== 'application/json') {
     throw new HttpError(415, 'unsupported_type', 'send JSON, with content-type: application/json');
   }
-  const text = await request.text();
-  if (text.length > bytesMax) {
-    throw new HttpError(413, 'too_large', `the body must be at most ${bytesMax} bytes`);
-  }
+  const text = new TextDecoder().decode(await readBody(request, bytesMax, 'body'));
   const value = parseObject(text);
   if (!value) throw new HttpError(400, 'malformed', 'the body must be a JSON object');
   const unknown = Object.keys(value).find((name) => !fields.includes(name));

@@ -43,13 +43,14 @@ function readFlash(request: Request): Notice | undefined {
   }
 }
 
+const OUR_PATH = /^\/dashboard\/[\w/-]+$/;
 const CONDITIONS = ['good', 'busy', 'attention', 'bad', 'idle'];
 
 function isNotice(notice: Notice | null): boolean {
   if (typeof notice?.text !== 'string' || !CONDITIONS.includes(notice.condition)) return false;
-  const { undo } = notice;
-  // A form goes to pages of ours alone, whoever wrote the cookie.
-  return undo === undefined || /^\/dashboard\/[\w/-]+$/.test(undo.action);
+  const { link, undo } = notice;
+  // A form and a link go to pages of ours alone, whoever wrote the cookie.
+  return [link?.href, undo?.action].every((path) => path === undefined || OUR_PATH.test(path));
 }
 
 // ----------------------------------------------------------------------------------- answers
@@ -59,9 +60,11 @@ export function pageProps(context: AppContext, request: Request): PageProps {
   const { version, now, pollSeconds = POLL_SECONDS } = context;
   const notice = readFlash(request);
   const { pathname, search } = new URL(request.url);
+  // A link to '//name' would lead to another host.
+  const path = pathname.replace(/^\/+/, '/');
   return {
     // What was sent by a form is not sent again by loading the page.
-    url: request.method === 'GET' ? pathname + search : '/dashboard',
+    url: request.method === 'GET' ? path + search : '/dashboard',
     assets: ASSET_PATHS,
     version,
     now: new Date(now()),

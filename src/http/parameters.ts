@@ -60,16 +60,23 @@ export function parseChoice<const T extends string>(
   throw new InputError(`${field} is ${shown(text)}: it must be ${allowed.join(' or ')}`, field);
 }
 
+/** The calendar has no year 0, and PostgreSQL takes none. */
+const FIRST_DATE = toDay('0001-01-01');
+const DAY_MS = 86_400_000;
+
 /** A date as days since 1970-01-01. @throws InputError */
 export function parseDate(text: string, field: string): number {
   const day = toDay(text);
-  if (!Number.isNaN(day)) return day;
-  throw new InputError(
+  if (day >= FIRST_DATE) return day;
+  throw noDate(text, field);
+}
+
+const noDate = (text: string, field: string) =>
+  new InputError(
     `${field} is ${shown(text)}: it must be a date that exists, ` +
       'written YYYY-MM-DD, for example 2024-01-31',
     field,
   );
-}
 
 /**
  * What was known at an instant, or by the end of a date in New York; epoch ms.
@@ -82,6 +89,7 @@ export function parseKnownAt(text: string, nowMs: number, field = 'known_at'): n
     moment.kind === 'date'
       ? newYorkInstant(moment.day + 1, 0) - 1
       : Math.floor(moment.micros / 1000);
+  if (ms < FIRST_DATE * DAY_MS) throw noDate(text, field);
   if (ms <= nowMs) return ms;
   throw new InputError(
     `${field} is ${shown(text)}: that is still to come; it must be a date up to today or an ` +

@@ -1,5 +1,6 @@
 import { Html } from '@elysiajs/html';
 import { Elysia } from 'elysia';
+import { BACKFILL_PATH } from '../../views/backfill.tsx';
 import type { Notice } from '../../views/elements.tsx';
 import {
   type Draft,
@@ -12,7 +13,7 @@ import {
   type SymbolsView,
 } from '../../views/symbols.tsx';
 import { InputError } from '../errors.ts';
-import { parseSymbolList } from '../model/symbol-list.ts';
+import { checkSymbol, parseSymbolList, toCapitals } from '../model/symbol-list.ts';
 import { SYMBOL_STATES } from '../model/symbol-state.ts';
 import {
   arrangeOverview,
@@ -251,10 +252,6 @@ async function readFile(file: File): Promise<string[]> {
   }
 }
 
-/** No symbol is without capitals: who types "aapl" means AAPL. */
-const toCapitals = (symbol: string) =>
-  symbol === symbol.toLowerCase() ? symbol.toUpperCase() : symbol;
-
 /** Whether somebody takes up what is asked for. */
 async function hasRunner({ database }: AppContext): Promise<boolean> {
   return isLed(database.read);
@@ -288,7 +285,8 @@ function describeAdded({ fresh, again, known, requests }: Added, isTakenUp: bool
   } else if (fresh.length > 0) parts.push('Bars and names come with the next backfill.');
   const hasChanged = fresh.length + again.length > 0;
   const condition = !hasChanged ? 'idle' : isTakenUp ? 'good' : 'attention';
-  return { condition, text: parts.join(' ') };
+  const link = requests.length > 0 ? { href: BACKFILL_PATH, label: 'Watch it' } : undefined;
+  return { condition, text: parts.join(' '), link };
 }
 
 async function track(
@@ -303,7 +301,8 @@ async function track(
     const symbols = form
       .getAll('symbols')
       .flatMap((text) => text.split(' '))
-      .filter(Boolean);
+      .filter(Boolean)
+      .map((symbol) => checkSymbol(symbol, 'symbols'));
     if (symbols.length === 0) throw new InputError('select symbols first', 'symbols');
     const isTracked = action === 'track';
     const actor = actorOf(request, server);

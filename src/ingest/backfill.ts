@@ -8,7 +8,7 @@ import { type Calendar, newYorkDay, toDate, toDay } from '../model/session.ts';
 import { sessionUnderWay } from '../model/session-part.ts';
 import type { GroupedBarsAnswer, Provider } from '../providers/provider.ts';
 import { selectEntitledFrom } from '../query/coverage.ts';
-import type { Database } from '../store/database.ts';
+import { type Database, isDatabaseAway } from '../store/database.ts';
 import { FAILURES_KEPT_MAX, insertRequestFailure } from '../store/job-requests.ts';
 import {
   type BackfillResult,
@@ -391,14 +391,15 @@ class BackfillRun {
       await finishRun(database.write, this.#runId, failed === 0 ? 'succeeded' : 'failed', error);
       return this.#report();
     } catch (error) {
-      await this.#closeFailed(error);
+      const isCut = lost.aborted || this.request.signal?.aborted || isDatabaseAway(error);
+      await this.#closeFailed(error, isCut && !(error instanceof ProviderError));
       throw error;
     }
   }
 
-  async #closeFailed(error: unknown): Promise<void> {
-    const state =
-      this.#abort.signal.aborted && !(error instanceof ProviderError) ? 'interrupted' : 'failed';
+  /** @param isCut whether it was ended from outside, and is to go on where it was. */
+  async #closeFailed(error: unknown, isCut: boolean): Promise<void> {
+    const state = isCut ? 'interrupted' : 'failed';
     try {
       await this.#saveProgress();
       await finishRun(this.context.database.write, this.#runId, state, errorMessage(error));

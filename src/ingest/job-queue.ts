@@ -64,6 +64,13 @@ export interface JobQueue {
 }
 
 const POLL_MS = 5_000;
+/** What is interrupted again and again is tried less and less often, down to this. */
+const REST_MS_MAX = 300_000;
+/**
+ * Requests that are looked at: enough, because what keeps one of a kind from running keeps all of
+ * its kind, and of reconciliations only one waits.
+ */
+const LOOKED_AT_MAX = 100;
 
 /**
  * Runs what operators asked for, one request at a time, the oldest first, in the process that
@@ -105,6 +112,8 @@ class Queue {
   #isAway = false;
   /** The lead whose dead runs were looked for. */
   #tidied: AbortSignal | undefined;
+  /** Requests that went back to the queue: how often, and until when they are let alone. */
+  readonly #rests = new Map<number, { times: number; endsAt: number }>();
 
   constructor(readonly options: JobQueueOptions) {
     this.isCaughtUp = options.caughtUp === undefined;
@@ -179,9 +188,10 @@ class Queue {
   async #takeNext(): Promise<void> {
     const { database, now } = this.options;
     const { write } = database;
-    for (const request of await selectQueued(write)) {
+    for (const request of await selectQueued(write, LOOKED_AT_MAX)) {
       const { requestId } = request;
       if (!this.#isLeading()) return;
+      if (performance.now() < (this.#rests.get(requestId)?.endsAt ?? 0)) continue;
       const obstacle = await this.#findObstacle(request);
       if (obstacle !== undefined) {
         if (request.message !== obstacle) await updateRequestMessage(write, requestId, obstacle);
@@ -224,9 +234,18 @@ class Queue {
     const outcome = await this.#attempt(current);
     const level = outcome.state === 'failed' ? 'WARNING' : 'INFO';
     log(level, `${nameOf(taken)}: ${outcome.state}: ${outcome.message}`);
+    if (outcome.state === 'queued') this.#rest(taken.requestId);
+    else this.#rests.delete(taken.requestId);
     await this.#close(taken, outcome);
     this.#current = undefined;
-    if (outcome.state !== 'queued') this.wake();
+    this.wake();
+  }
+
+  /** Lets a request alone for a while: what interrupted it may do so at once again. */
+  #rest(requestId: number): void {
+    const times = (this.#rests.get(requestId)?.times ?? 0) + 1;
+    const ms = Math.min((this.options.pollMs ?? POLL_MS) * 2 ** (times - 1), REST_MS_MAX);
+    this.#rests.set(requestId, { times, endsAt: performance.now() + ms });
   }
 
   async #attempt(current: CurrentJob): Promise<JobOutcome> {

@@ -53,6 +53,10 @@ export function parseSymbolList(text: string, form: ListForm, field = 'symbols')
   return [...new Set(items.map((item) => item.text))];
 }
 
+/** No symbol is without capitals: who types "aapl" means AAPL. */
+export const toCapitals = (symbol: string): string =>
+  symbol === symbol.toLowerCase() ? symbol.toUpperCase() : symbol;
+
 /** Cells of a line, without the quotes around them. */
 function splitCells(line: string, separator: string): string[] {
   const cells: string[] = [];

@@ -257,7 +257,8 @@ function parseReply(url: URL, reply: Reply, options: HttpOptions, clock: Clock):
   }
   const refusal = options.parseRefusal?.(status, body);
   const kind = refusal?.kind ?? statusKind(status);
-  const said = refusal?.message ?? (reply.location === null ? '' : 'a redirect');
+  const words = refusal?.message ?? (reply.location === null ? '' : 'a redirect');
+  const said = redact(words, options).slice(0, KEPT_BODY_LENGTH);
   const message = `${describe(url)}: answered ${status}${said && `, ${said}`}`;
   const kept = keepBody(body, options);
   const error = new ProviderError(redact(message, options), kind, kept, status);
@@ -302,6 +303,8 @@ function keepBody(body: string, options: HttpOptions): string {
   return redact(body.slice(0, 2 * KEPT_BODY_LENGTH), options).slice(0, KEPT_BODY_LENGTH);
 }
 
+/** Without secrets, and without NUL: what a vendor says is stored, and PostgreSQL's text has none. */
 function redact(text: string, { secrets }: HttpOptions): string {
-  return secrets.reduce((clean, secret) => clean.replaceAll(secret, '********'), text);
+  const plain = text.replaceAll('\0', '\uFFFD');
+  return secrets.reduce((clean, secret) => clean.replaceAll(secret, '********'), plain);
 }

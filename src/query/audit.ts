@@ -96,9 +96,8 @@ export async function selectAuditSteps(
            end as entries
     from (
       select * from audit_log a
-      where ${place === undefined ? sql`true` : sql`audit_id ${beyond} ${place}::bigint`}
-        and (batch_id is null or audit_id = (
-          select audit_id from audit_log where batch_id = a.batch_id order by audit_id limit 1))
+      where is_first
+        and ${place === undefined ? sql`true` : sql`audit_id ${beyond} ${place}::bigint`}
       order by audit_id ${isBackward ? sql`asc` : sql`desc`} limit ${limit + 1}) a
     left join lateral (
       select symbol from symbol_ranges where instrument_id = a.instrument_id
@@ -118,8 +117,14 @@ export async function selectAuditSteps(
   };
 }
 
-/** The entries of a step, in the order in which they were written; none when there is no such. */
-export async function selectAuditStep(sql: AnySql, batchId: number): Promise<AuditRecord[]> {
+/**
+ * The first entries of a step, in the order in which they were written; none when there is no such.
+ * A step that adds all symbols of the country has 10,000.
+ */
+export async function selectAuditStep(
+  sql: AnySql,
+  { batchId, limit }: { batchId: number; limit: number },
+): Promise<AuditRecord[]> {
   const rows = await sql<AuditRow[]>`
     select a.audit_id, a.ts, a.actor, a.action, r.symbol, a.target, a.detail
     from audit_log a
@@ -127,6 +132,6 @@ export async function selectAuditStep(sql: AnySql, batchId: number): Promise<Aud
       select symbol from symbol_ranges where instrument_id = a.instrument_id
       order by valid_to desc limit 1) r on true
     where a.batch_id = ${batchId}
-    order by a.audit_id`;
+    order by a.audit_id limit ${limit}`;
   return rows.map(toRecord);
 }

@@ -13,7 +13,8 @@ export async function selectSymbolVersion(sql: AnySql, instrumentId: number): Pr
       (select string_agg(r::text, ',' order by r.valid_from)
        from symbol_ranges r where r.instrument_id = i.instrument_id),
       (select string_agg(s::text, ',' order by s.timeframe collate "C")
-       from instrument_status s where s.instrument_id = i.instrument_id),
+       from instrument_status s
+       where s.instrument_id = i.instrument_id and s.timeframe <> 'trade'),
       (select string_agg(f::text, ',' order by f.kind collate "C", f.state collate "C")
        from finding_counts f where f.instrument_id = i.instrument_id),
       (select audit_id from audit_log a where a.instrument_id = i.instrument_id

@@ -1,5 +1,5 @@
 import type { AnySql, Sql } from './database.ts';
-import { type JobRequest, selectJobRequests } from './job-requests.ts';
+import { type JobRequest, selectOpenRequests } from './job-requests.ts';
 import { isLed, type Run, selectRuns } from './jobs.ts';
 
 /** What is under way in the warehouse, kept in memory for pages that are polled. */
@@ -13,7 +13,7 @@ export interface Activity {
 
 /** Of the backfill; of every other job the last one. */
 const RUNS_KEPT = 5;
-const REQUESTS_LOOKED_AT = 50;
+const REQUESTS_KEPT = 100;
 /** So long it is believed that somebody leads, or nobody does. */
 const LEAD_MS = 5_000;
 /** Counting the files of a large database takes longer than a page may. */
@@ -82,10 +82,9 @@ export class ActivityReader {
 async function selectActivity(sql: Sql): Promise<Activity> {
   const [runs, requests] = await Promise.all([
     selectRuns(sql, RUNS_KEPT),
-    selectJobRequests(sql, { limit: REQUESTS_LOOKED_AT }),
+    selectOpenRequests(sql, REQUESTS_KEPT),
   ]);
-  const open = requests.filter(({ state }) => state === 'queued' || state === 'running');
-  return { runs, requests: open.reverse() };
+  return { runs, requests };
 }
 
 /** Bytes of all files of this database. */

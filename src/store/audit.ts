@@ -28,8 +28,9 @@ export async function insertAudit(
   const details = entries.map(({ detail }) => (detail === null ? null : JSON.stringify(detail)));
   const [{ batch }] = await tx<{ batch: number }[]>`select nextval('audit_batches') as batch`;
   await tx`
-    insert into audit_log (ts, actor, action, instrument_id, target, detail, batch_id)
-    select ${new Date(atMs)}, actor, action, id, target, detail::jsonb, ${batch}::bigint
+    insert into audit_log (ts, actor, action, instrument_id, target, detail, batch_id, is_first)
+    select ${new Date(atMs)}, actor, action, id, target, detail::jsonb, ${batch}::bigint,
+           position = 1
     from unnest(${entries.map(({ actor }) => actor)}::text[],
       ${entries.map(({ action }) => action)}::text[],
       ${entries.map(({ instrumentId }) => instrumentId)}::int[],

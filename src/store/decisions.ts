@@ -326,11 +326,11 @@ async function selectTaken(tx: Transaction, batchId: number): Promise<TakenRow[]
     from audit_log a
     left join findings f on f.finding_id = (a.detail ->> 'finding_id')::bigint
     ${symbolNow(tx)}
+    -- Not "order by ... limit 1": that goes through the log from its end, for each finding.
     left join lateral (
-      select action from audit_log
+      select (array_agg(action order by audit_id desc))[1] as action from audit_log
       where action like 'finding.%' and (detail ->> 'finding_id')::bigint = f.finding_id
-        and audit_id > a.audit_id
-      order by audit_id desc limit 1) l on true
+        and audit_id > a.audit_id) l on true
     where a.batch_id = ${batchId} and a.action like 'finding.%'
     order by a.audit_id`;
 }

@@ -210,10 +210,11 @@ export async function cancelJobRequest(
     const [held] = await tx<JobRequestRow[]>`
       select * from job_requests where request_id = ${requestId} for update`;
     if (!held) return undefined;
-    const isAsked = held.state === 'running' && held.cancel_requested_at === null;
-    if (held.state !== 'queued' && !isAsked) return toRequest(held);
+    if (held.finished_at !== null) return toRequest(held);
     // Nobody leads: whoever ran it is gone, and nobody would be told.
     const ends = held.state === 'queued' || !(await isLed(tx));
+    const isTold = held.cancel_requested_at !== null;
+    if (isTold && !ends) return toRequest(held);
     const at = new Date(atMs);
     const message =
       held.state === 'queued' ? `cancelled by ${actor} before it began` : `cancelled by ${actor}`;
@@ -272,6 +273,22 @@ export async function selectJobRequests(
 }
 
 const MAX_ID = Number.MAX_SAFE_INTEGER;
+
+/** The newest of those that have ended, the newest first. */
+export async function selectEndedRequests(sql: AnySql, limit: number): Promise<JobRequest[]> {
+  const rows = await sql<JobRequestRow[]>`
+    select * from job_requests where finished_at is not null
+    order by request_id desc limit ${limit}`;
+  return rows.map(toRequest);
+}
+
+/** Requests that have not ended, the oldest first: however many newer ones have. */
+export async function selectOpenRequests(sql: AnySql, limit: number): Promise<JobRequest[]> {
+  const rows = await sql<JobRequestRow[]>`
+    select * from job_requests where state in ('queued', 'running')
+    order by request_id limit ${limit}`;
+  return rows.map(toRequest);
+}
 
 export async function selectJobRequest(
   sql: AnySql,
@@ -354,9 +371,9 @@ export interface TakenRequest extends JobRequest {
 }
 
 /** Requests that wait, the oldest first. */
-export async function selectQueued(sql: AnySql): Promise<JobRequest[]> {
+export async function selectQueued(sql: AnySql, limit: number): Promise<JobRequest[]> {
   const rows = await sql<JobRequestRow[]>`
-    select * from job_requests where state = 'queued' order by request_id`;
+    select * from job_requests where state = 'queued' order by request_id limit ${limit}`;
   return rows.map(toRequest);
 }
 

@@ -93,14 +93,6 @@ describeEditions('the overview of a server', (clone) => {
     expect(html.slice(html.indexOf('>EMPTY<')).split('</tr>')[0]).toContain('101.5');
   });
 
-  test('is not taken for what another process called by the same number', async () => {
-    const own = await settle();
-    await using other = await startServer(clone().url);
-    const ask = () => other.get('/dashboard/status', { headers: { 'if-none-match': own } });
-    // The first state of each process, as far as the processes know.
-    expect((await ask()).status).toBe(200);
-  });
-
   test('hears of symbols', async () => {
     expect(await after(() => upsertSymbols(database.write, ['YOUNG']))).toContain('>YOUNG<');
   });

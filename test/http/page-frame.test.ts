@@ -216,6 +216,50 @@ describe('the frame of the pages', () => {
       await page.locator('#q').fill('');
       await page.waitForURL(site.url);
     });
+
+    test('typing is one step back, not one for each letter and not the page', async () => {
+      await open();
+      for (const text of ['t', 'th', 'thr']) {
+        await page.locator('#q').fill(text);
+        await page.waitForURL(`**/rows?q=${text}`);
+      }
+      await page.goBack();
+      await page.waitForURL(site.url);
+      await page.waitForFunction(() => document.querySelectorAll('#list li').length === 3);
+      expect(await page.locator('#q').inputValue()).toBe('');
+    });
+
+    test('a link that is followed right after typing counts beside what was typed', async () => {
+      await open();
+      await page.locator('#q').pressSequentially('t');
+      await page.getByRole('link', { name: 'Other way round' }).click();
+      await page.waitForURL((url) => url.searchParams.size === 2);
+      expect(new URL(page.url()).search).toBe('?q=t&dir=desc');
+      await page.waitForFunction(() => document.querySelectorAll('#list li').length === 2);
+      expect(await listed(page)).toEqual(['three', 'two']);
+      await polled(page);
+      expect(new URL(page.url()).search).toBe('?q=t&dir=desc');
+    });
+
+    test('an answer that comes too late does not undo what was chosen since', async () => {
+      await open();
+      const late = Promise.withResolvers<void>();
+      await page.route('**/rows/status?q=two', async (route) => {
+        await late.promise;
+        await route.continue();
+      });
+      const asked = page.waitForRequest('**/rows/status?q=two');
+      await page.locator('#q').fill('two');
+      await asked;
+      await page.getByRole('link', { name: 'Other way round' }).click();
+      await page.waitForURL('**/rows?dir=desc');
+      const answered = page.waitForResponse('**/rows/status?q=two');
+      late.resolve();
+      await answered;
+      await polled(page);
+      expect(await listed(page)).toEqual(['three', 'two', 'one']);
+      expect(new URL(page.url()).search).toBe('?dir=desc');
+    });
   });
 
   test('a filter keeps the order that a link has chosen', async () => {

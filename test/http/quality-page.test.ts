@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import type { AppContext } from '../../src/http/app.ts';
 import { FINDING_CLASSES } from '../../src/model/finding.ts';
 import { type Database, openDatabase } from '../../src/store/database.ts';
+import { trackSymbols } from '../../src/store/symbols.ts';
 import { decideFindings } from '../../src/store/decisions.ts';
 import { describeEditions } from '../database.ts';
 import { makeAppContext } from '../fixtures/app-context.ts';
@@ -122,8 +123,8 @@ describeEditions('the review queue', (clone) => {
     const listed = await get(`${PATH}?state=accepted`);
     expect(listed.text).toContain(`ONE ${SPIKE} Accepted volume spike : volume is far above`);
     expect(listed.text).toContain(
-      'Close before 100 Open 100 0 % High 100 Low 100 Close 100 0 % ' +
-        'Close after 100 0 % Volume 1,000,000 ×1,000 Score 1 ',
+      'Close before 100.00 Open 100.00 0 % High 100.00 Low 100.00 Close 100.00 0 % ' +
+        'Close after 100.00 0 % Volume 1,000,000 ×1,000 Score 1 ',
     );
     expect(listed.text).toContain('accepted by cli root, 2024-03-04 03:00 UTC');
     const [id] = listed.ids;
@@ -157,7 +158,9 @@ describeEditions('the review queue', (clone) => {
     const { text, ids } = await get(`${PATH}?timeframe=1h`);
     expect(ids).toHaveLength(1);
     expect(text).toContain('HOUR 2023-01-05 15:00 UTC 1h gap unexplained');
-    expect(text).toMatch(/Close before 10 Open 10 0 % High 13 .* Close after 12 .* Score 0\.8 /);
+    expect(text).toMatch(
+      /Close before 10\.00 Open 10\.00 0 % High 13\.00 .* Close after 12\.00 .* Score 0\.8 /,
+    );
     await database.write`delete from findings where instrument_id = ${id}`;
   });
 
@@ -712,6 +715,19 @@ describeEditions('the review queue', (clone) => {
   });
 
   describe('the audit log', () => {
+    test('shows the first thousand entries of a step, and says so', async () => {
+      const keys = Array.from({ length: 1_002 }, (_, i) => `MANY${i}`);
+      const by = { actor: 'test', atMs: Date.now() };
+      await trackSymbols(database.write, keys, { isTracked: false, by });
+      const [{ step }] = await database.write<{ step: number }[]>`
+        select max(batch_id) as step from audit_log where action = 'symbol.track'`;
+      const { html } = await get(`${PATH}/audit?step=${step}`);
+      expect([...html.matchAll(/id="entry-\d+"/g)]).toHaveLength(1_000);
+      expect(html).toContain('The first 1,000 entries of the step.');
+      const list = await get(`${PATH}/audit`);
+      expect(list.text).toContain('1,002 entries');
+    });
+
     test('has a line for each step, the latest first, and pages', async () => {
       const { text, html } = await get(`${PATH}/audit`);
       expect(text).toContain('When Who What Symbol About Detail');

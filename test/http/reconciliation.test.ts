@@ -188,6 +188,49 @@ describeEditions('reconciliation before there was any', (database) => {
   });
 });
 
+describeEditions('a comparison from the page', (database) => {
+  const PATH = '/dashboard/reconciliation';
+  const send = (server: TestServer, headers: Record<string, string> = {}) =>
+    server.get(`${PATH}/compare`, {
+      method: 'POST',
+      redirect: 'manual',
+      headers: { 'content-type': 'application/x-www-form-urlencoded', ...headers },
+    });
+  const HTMX = { 'hx-request': 'true' };
+  /** Nothing is asked of it: no process runs jobs here. */
+  const NOBODY = 'http://127.0.0.1:9';
+  const requests = () => database().sql`select kind, arguments, actor, state from job_requests`;
+
+  test('is not offered without a second source, and what it takes is said', async () => {
+    await using server = await startServer(database().url);
+    const page = await (await server.get(PATH)).text();
+    expect(page).not.toContain('Compare now');
+    expect(page).toContain('RECONCILE=yahoo');
+    const refused = await send(server);
+    expect(refused.status).toBe(422);
+    expect(await refused.text()).toContain('There is no second source');
+    expect([...(await requests())]).toEqual([]);
+  });
+
+  test('is put in the queue once, and the page says so until it has ended', async () => {
+    const { sql, url } = database();
+    await using server = await startServer(url, { RECONCILE: 'yahoo', YAHOO_BASE_URL: NOBODY });
+    expect(await (await server.get(PATH)).text()).toContain('Compare now');
+    const crossed = await send(server, { 'sec-fetch-site': 'cross-site' });
+    expect(crossed.status).toBe(403);
+    const answer = await (await send(server, HTMX)).text();
+    expect(answer).toContain('is in the queue: a comparison');
+    expect(answer).toContain('waits for a process that runs jobs');
+    expect(answer).not.toContain('Compare now');
+    expect((await send(server)).status).toBe(303);
+    expect([...(await requests())]).toEqual([
+      { kind: 'reconcile', arguments: null, actor: 'page 127.0.0.1', state: 'queued' },
+    ] as never);
+    await sql`update job_requests set state = 'succeeded', finished_at = now()`;
+    expect(await (await server.get(PATH)).text()).toContain('Compare now');
+  });
+});
+
 describeEditions('reconciliation of more symbols than the page shows', (database) => {
   test('counts all of them, and says that these are the worst', async () => {
     const { sql, url } = database();

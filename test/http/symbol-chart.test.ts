@@ -343,8 +343,11 @@ describeEditions('the chart of a symbol', (clone) => {
     for (const key of ['Home', '+', '+', '+', '+']) await page.keyboard.press(key);
     const zoomed = await drawn(page);
     expect(zoomed.shownTo < sessions[40]).toBe(true);
+    expect(await legend(page, 'time')).toBe(sessions[0]);
     await ingest(database.write, id, [bars[60]]);
     await page.locator('#chart[data-bars="61"]').waitFor({ timeout: 20_000 });
+    // Who goes from bar to bar stays there.
+    expect(await legend(page, 'time')).toBe(sessions[0]);
     const { shownFrom, shownTo, bars: count } = await drawn(page);
     expect({ shownFrom, shownTo, count }).toEqual({
       ...{ shownFrom: zoomed.shownFrom, shownTo: zoomed.shownTo, count: '61' },
@@ -516,6 +519,12 @@ describeEditions('the chart of a symbol', (clone) => {
     const same = await fetch(path, { headers: { 'if-none-match': tag } });
     expect(same.status).toBe(200);
     expect((await fetch(address('CHANGE/status?range=5y'))).status).toBe(200);
+    // What trades do is not on the page.
+    tag = same.headers.get('etag')!;
+    await write`
+      insert into instrument_status (instrument_id, timeframe, records)
+      values (${id}, 'trade', 1)`;
+    expect((await ask()).status).toBe(304);
     expect(toDay('2024-05-20')).toBe(19_863);
   });
 });

@@ -246,7 +246,8 @@ describeEditions('the list of symbols', (database) => {
       expect(status).toBe(200);
       expect(told(html)).toBe(
         'Attention 2 symbols added: NNN, BRK.X. Tracked again: CCC. Tracked already, and left as ' +
-          'they are: AAA. The history of 3 symbols waits in the queue: no process runs jobs now.',
+          'they are: AAA. The history of 3 symbols waits in the queue: no process runs jobs now. ' +
+          'Watch it',
       );
       // The list is what the address of the page says, which moved on without a load.
       expect(listed(html)).toEqual(['NNN']);
@@ -288,12 +289,12 @@ describeEditions('the list of symbols', (database) => {
     });
 
     const refused: [what: string, fields: [string, string | File][], says: string][] = [
-      ['nothing', [['symbols', ' \n']], 'type the symbols to add, or choose a file'],
-      ['comments', [['symbols', '# none']], 'there is no symbol in it'],
+      ['nothing', [['symbols', ' \n']], 'Type the symbols to add, or choose a file'],
+      ['comments', [['symbols', '# none']], 'There is no symbol in it'],
       [
         'wrong lines, each named',
         [['symbols', 'GOOD1\nA^B\nGOOD2, <b>']],
-        'line 2: "A^B", line 3: "&lt;b&gt;" are not symbols',
+        'Line 2: "A^B", line 3: "&lt;b&gt;" are not symbols',
       ],
       [
         'a timeframe',
@@ -435,7 +436,7 @@ describeEditions('the list of symbols', (database) => {
     });
 
     const refused: [what: string, fields: [string, string][], says: string][] = [
-      ['none', [['do', 'remove']], 'select symbols first'],
+      ['none', [['do', 'remove']], 'Select symbols first'],
       [
         'an action that is none',
         [
@@ -498,7 +499,7 @@ describeEditions('the list of symbols', (database) => {
     expect(told((await change('1w')).html)).toContain('Not done');
     expect(told((await send('/timeframes', [], HTMX)).html)).toContain('is not a symbol');
     const nobody = await send('/timeframes', [['symbol', 'NOPE']], HTMX);
-    expect(told(nobody.html)).toContain('there is no symbol');
+    expect(told(nobody.html)).toContain('There is no symbol');
     expect(await audit()).toEqual(['page symbol.timeframes AAA', 'page symbol.timeframes AAA']);
   });
 });

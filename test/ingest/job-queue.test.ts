@@ -294,6 +294,90 @@ for (const edition of EDITIONS) {
       expect(world.logs.join('\n')).toContain('the process that ran it ended');
     });
 
+    /** The database refuses each bar of BBB. */
+    const refuseBars = async (world: World, errcode: string) => {
+      await world.sql`
+        create function refuse_bar() returns trigger language plpgsql as $$
+        begin
+          if exists (select from symbol_ranges n
+                     where n.instrument_id = new.instrument_id and n.symbol = 'BBB') then
+            raise exception 'no bar of BBB' using errcode = tg_argv[0];
+          end if;
+          return new;
+        end $$`;
+      await world.sql`
+        create trigger refuse_bar before insert on bars_1d for each row
+        execute function refuse_bar(${world.sql.unsafe(`'${errcode}'`)})`;
+    };
+
+    test('a fault that ends a run is the request’s end: it is not run again and again', async () => {
+      await using world = await open();
+      world.context.batchRows = 1; // committed while the others are still asked for
+      await refuseBars(world, '23514');
+      await using _process = start(world);
+      const { requestId } = await ask(world);
+      const done = await untilState(world, requestId, 'failed');
+      expect(done.message).toContain('no bar of BBB');
+      expect(await selectRunLines(world.sql)).toEqual(['operator failed']);
+    });
+
+    test('one that the database interrupts rests, and holds nobody else up', async () => {
+      await using world = await open();
+      world.context.batchRows = 1;
+      await refuseBars(world, '57P02'); // as of a server that crashed over it
+      await using process = start(world, { pollMs: 600_000 });
+      const first = await ask(world);
+      const wakeUntil = (requestId: number, state: string, message = '') =>
+        until(async () => {
+          process.queue.wake();
+          const request = await look(world, requestId);
+          const isIt = request.state === state && (request.message ?? '').includes(message);
+          return isIt ? request : undefined;
+        });
+      await wakeUntil(first.requestId, 'queued', 'interrupted (no bar of BBB)');
+      const second = await ask(world, { symbols: ['CCC'], firstSession: '2024-02-21' });
+      await wakeUntil(second.requestId, 'succeeded');
+      process.queue.wake();
+      const third = await ask(world, { symbols: ['AAA'], firstSession: '2024-02-22' });
+      await wakeUntil(third.requestId, 'succeeded');
+      const operators = (await selectRunLines(world.sql)).filter((line) => line.includes('inter'));
+      expect(operators).toEqual(['operator interrupted']);
+      expect(await look(world, first.requestId)).toMatchObject({ state: 'queued' });
+    });
+
+    test('a vendor’s words that PostgreSQL cannot hold do not keep it open', async () => {
+      await using world = await open();
+      misbehaveFor(world.vendor(), {
+        '/ticker/BBB/range': () =>
+          Response.json({ error: `odd \0 words ${'x'.repeat(5_000)}` }, { status: 400 }),
+      });
+      await using _process = start(world);
+      const { requestId } = await ask(world);
+      const done = await untilState(world, requestId, 'failed');
+      expect(done.message).toContain('odd \uFFFD words');
+      expect(done.message?.length).toBeLessThan(2_000);
+      for (const symbol of ['AAA', 'CCC']) expect(await countBars(world, symbol)).toBe(SESSIONS);
+    });
+
+    test('one that was cancelled and whose process is gone can be cancelled for good', async () => {
+      await using world = await open();
+      const { requestId } = await ask(world);
+      await world.sql`
+        update job_requests set state = 'running', attempts = 1, started_at = now()
+        where request_id = ${requestId}`;
+      const cancel = () =>
+        cancelJobRequest(world.sql, requestId, 'http 10.0.0.1', world.context.now());
+      const lead = await leaseLock(world.url, 'scheduler');
+      expect(await cancel()).toMatchObject({ state: 'running', finishedAt: null });
+      expect(await cancel()).toMatchObject({ state: 'running', finishedAt: null });
+      await lead?.release();
+      expect(await cancel()).toMatchObject({
+        ...{ state: 'cancelled', message: 'cancelled by http 10.0.0.1' },
+      });
+      const entries = await world.sql`select from audit_log where action = 'job.cancel'`;
+      expect(entries).toHaveLength(2);
+    });
+
     test('goes on when the database was away in between', async () => {
       await using world = await open();
       const { asked } = holdBack(world);

@@ -125,6 +125,11 @@ describeEditions('the overview', (database) => {
     expect((await reader.select()).version).toBe(version);
   });
 
+  test('has no version that another process has, or this one had before', async () => {
+    const versions = [await read().select(), await read().select(), await read().select()];
+    expect(new Set(versions.map(({ version }) => version)).size).toBe(3);
+  });
+
   test('finds symbols that are new, gone, and named otherwise', async () => {
     const reader = read();
     reader.isTrusted = true;

@@ -54,6 +54,24 @@ describeEditions('what is under way', (database) => {
     await cancelJobRequest(sql(), three.requestId, 'page', Date.now());
   });
 
+  test('has a request that is open, however many newer ones have ended', async () => {
+    const reader = new ActivityReader(sql());
+    reader.isTrusted = true;
+    const ask = (firstSession: string) =>
+      insertJobRequest(
+        sql(),
+        { kind: 'backfill', actor: 'page', arguments: { ...backfill, firstSession } },
+        Date.now(),
+      );
+    const { requestId } = await ask('2019-01-02');
+    await sql()`
+      insert into job_requests (kind, arguments, state, actor, requested_at, finished_at)
+      select kind, arguments, 'succeeded', actor, now(), now()
+      from job_requests, generate_series(1, 300) where request_id = ${requestId}`;
+    expect((await reader.select()).requests.map((one) => one.requestId)).toEqual([requestId]);
+    await cancelJobRequest(sql(), requestId, 'page', Date.now());
+  });
+
   test('knows whether a process leads', async () => {
     const reader = new ActivityReader(sql());
     expect(await reader.isLed()).toBe(false);

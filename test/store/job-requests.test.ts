@@ -158,7 +158,7 @@ describeEditions('requests of operators', (database) => {
     expect(first.map(({ requestId }) => requestId)).toEqual(ids.slice(0, 2));
     const next = await selectJobRequests(sql(), { limit: 1, before: ids[1] });
     expect(next.map(({ requestId }) => requestId)).toEqual(ids.slice(2));
-    const queued = (await selectQueued(sql())).map(({ requestId }) => requestId);
+    const queued = (await selectQueued(sql(), 1_000)).map(({ requestId }) => requestId);
     expect(queued).toEqual(queued.toSorted((a, b) => a - b));
     expect(queued).toContain(ids[0]);
   });
