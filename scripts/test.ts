@@ -18,7 +18,7 @@ import { findDeadRuns, installPackage, makeRunFolder, startTimescale } from './t
 const ROOT = resolve(import.meta.dir, '..');
 const BUN = process.execPath;
 const TEST_TIMEOUT_MS = 60_000;
-const RUN_TIMEOUT_MS = 30 * 60_000;
+const RUN_TIMEOUT_MS = 36 * 60_000;
 
 interface Count {
   passed: number;

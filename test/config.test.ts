@@ -219,7 +219,10 @@ describe('describeConfig', () => {
     ['postgres://:word@host/db', 'postgres://:********@host/db'],
     ['postgres://me:w@rd/x:y@host/db', 'postgres://me:********@host/db'],
     ['postgres://me:w%40rd@[::1]:5432/db', 'postgres://me:********@[::1]:5432/db'],
-    ['https://data.example/v2?x=1&apiKey=word&y=2', 'https://data.example/v2?x=1&apiKey=********&y=2'],
+    [
+      'https://data.example/v2?x=1&apiKey=word&y=2',
+      'https://data.example/v2?x=1&apiKey=********&y=2',
+    ],
     ['postgres:///db?password=word&host=/run', 'postgres:///db?password=********&host=/run'],
     ['postgres://host/db?PASSWORD=word', 'postgres://host/db?PASSWORD=********'],
   ];

@@ -1,6 +1,12 @@
 import { Html } from '@elysiajs/html';
 import { Elysia } from 'elysia';
-import { AuditPage, AuditRegion, type AuditView, auditPath, ENTRIES_MAX } from '../../views/audit.tsx';
+import {
+  AuditPage,
+  AuditRegion,
+  type AuditView,
+  auditPath,
+  ENTRIES_MAX,
+} from '../../views/audit.tsx';
 import { selectAuditStep, selectAuditSteps } from '../query/audit.ts';
 import { pingDatabase } from '../store/database.ts';
 import { actorOf } from './actor.ts';

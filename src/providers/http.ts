@@ -303,7 +303,7 @@ function keepBody(body: string, options: HttpOptions): string {
   return redact(body.slice(0, 2 * KEPT_BODY_LENGTH), options).slice(0, KEPT_BODY_LENGTH);
 }
 
-/** Without secrets, and without NUL: what a vendor says is stored, and PostgreSQL's text has none. */
+/** Without secrets, and without NUL: what a vendor says is stored, and no text there has one. */
 function redact(text: string, { secrets }: HttpOptions): string {
   const plain = text.replaceAll('\0', '\uFFFD');
   return secrets.reduce((clean, secret) => clean.replaceAll(secret, '********'), plain);

@@ -37,7 +37,8 @@ describe('every route', () => {
     const [row] = await clone.sql`
       select (select count(*) from audit_log) as audit, (select count(*) from job_requests) as jobs,
              (select count(*) from calendar_overrides) as overrides,
-             (select md5(string_agg(i::text, ',' order by instrument_id)) from instruments i) as all`;
+             (select md5(string_agg(i::text, ',' order by instrument_id))
+              from instruments i) as rest`;
     return row;
   }
 

@@ -310,7 +310,7 @@ for (const edition of EDITIONS) {
         execute function refuse_bar(${world.sql.unsafe(`'${errcode}'`)})`;
     };
 
-    test('a fault that ends a run is the request’s end: it is not run again and again', async () => {
+    test('a fault that ends a run ends the request: it is not run again and again', async () => {
       await using world = await open();
       world.context.batchRows = 1; // committed while the others are still asked for
       await refuseBars(world, '23514');
