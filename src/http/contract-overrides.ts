@@ -61,7 +61,7 @@ const CHANGE_EXAMPLE = {
   },
   held: { daily: 0, intraday: 0, waiting: 12 },
   effects: [
-    'Friday 2026-11-27 becomes 09:30 to 12:00 EST; it is 09:30 to 13:00 EST',
+    'Friday 2026-11-27 becomes 09:30 to 12:00 EST instead of 09:30 to 13:00 EST',
     'daily bars stay as they are, and no bar below a day is held of it',
   ],
 };
@@ -75,7 +75,7 @@ const REMOVAL_EXAMPLE = {
   day: EARLY_DAY,
   held: CHANGE_EXAMPLE.held,
   effects: [
-    'Friday 2026-11-27 becomes 09:30 to 13:00 EST; it is 09:30 to 12:00 EST',
+    'Friday 2026-11-27 becomes 09:30 to 13:00 EST instead of 09:30 to 12:00 EST',
     'daily bars stay as they are, and no bar below a day is held of it',
   ],
 };

@@ -41,7 +41,7 @@ export function describeDayChange({ before, after, held, isPublished }: DayChang
   const day = `${after.weekday} ${after.date}`;
   if (isSameDay(before, after))
     return [`nothing changes: ${day} is ${describeHours(after)} anyway`];
-  const first = `${day} becomes ${describeHours(after)}; it is ${describeHours(before)}`;
+  const first = `${day} becomes ${describeHours(after)} instead of ${describeHours(before)}`;
   if (before.hours === null && after.hours === null) return [first];
   if (after.hours === null) return [first, ...describeClosing(held, isPublished)];
   if (before.hours === null) return [first, ...describeOpening(held, isPublished)];

@@ -294,7 +294,7 @@ describeEditions('market overrides', (database) => {
     expect(await out([])).toBe('no override: the calendar is as it is built in\n');
     const close = ['close', '2027-05-05', '--reason', 'Blizzard'];
     const says =
-      'Wednesday 2027-05-05 becomes closed all day (Blizzard); it is 09:30 to 16:00 EDT\n';
+      'Wednesday 2027-05-05 becomes closed all day (Blizzard) instead of 09:30 to 16:00 EDT\n';
     expect(await out([...close, '--dry-run'])).toBe(
       `${says}no bar of that day is held\nnothing is saved: --dry-run\n`,
     );
@@ -305,7 +305,7 @@ describeEditions('market overrides', (database) => {
     expect(await out(close)).toContain('it was so before\n');
     const hours = ['--open', '11:00', '--close', '15:00', '--reason', 'Storm'];
     expect(await out(['session', '2027-05-06', ...hours])).toContain(
-      'Thursday 2027-05-06 becomes 11:00 to 15:00 EDT; it is 09:30 to 16:00 EDT\n',
+      'Thursday 2027-05-06 becomes 11:00 to 15:00 EDT instead of 09:30 to 16:00 EDT\n',
     );
     const [header, first, second] = (await out(['list'])).split('\n');
     expect(header.trim().split(/\s{2,}/)).toEqual(['date', 'day', 'is', 'reason', 'made by', 'at']);
@@ -318,7 +318,7 @@ describeEditions('market overrides', (database) => {
     });
     expect(actor).toStartWith('cli ');
     expect(await out(['remove', '2027-05-05'])).toContain(
-      'becomes 09:30 to 16:00 EDT; it is closed all day (Blizzard)',
+      'becomes 09:30 to 16:00 EDT instead of closed all day (Blizzard)',
     );
     expect(await out(['remove', '2027-05-06'])).toContain('removed; processes that run');
   });

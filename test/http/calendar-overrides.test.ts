@@ -113,7 +113,7 @@ describeEditions('overrides of the calendar', (database) => {
     expect(answer.day).toMatchObject({ is_session: false, open: null, reason: HOSTILE });
     expect(answer.held).toEqual({ daily: 0, intraday: 0, waiting: 2 });
     expect(answer.effects).toEqual([
-      `Wednesday 2027-05-05 becomes closed all day (${HOSTILE}); it is 09:30 to 16:00 EDT`,
+      `Wednesday 2027-05-05 becomes closed all day (${HOSTILE}) instead of 09:30 to 16:00 EDT`,
       'no bar of that day is held',
     ]);
     const list = await here.json<{ count: number; overrides: Override[] }>(LIST);
@@ -160,7 +160,7 @@ describeEditions('overrides of the calendar', (database) => {
     const { effects, held } = await put('2023-05-10', { kind: 'closed', reason: 'Blizzard' });
     expect(held).toEqual({ daily: 1, intraday: 0, waiting: 1 });
     expect(effects).toEqual([
-      'Wednesday 2023-05-10 becomes closed all day (Blizzard); it is 09:30 to 16:00 EDT',
+      'Wednesday 2023-05-10 becomes closed all day (Blizzard) instead of 09:30 to 16:00 EDT',
       '1 symbol has a daily bar of that day: it stays and is served as before, and from now on ' +
         'counts as of a day without a session',
       'it is no longer missing for 1 symbol',
@@ -183,7 +183,7 @@ describeEditions('overrides of the calendar', (database) => {
     const saturday = await put('2023-05-13', { kind: 'session', close: '13:00', reason: 'Drill' });
     expect(saturday.day).toMatchObject({ close: '2023-05-13T17:00:00Z', early_close: true });
     expect(saturday.effects).toEqual([
-      'Saturday 2023-05-13 becomes 09:30 to 13:00 EDT; it is closed all day (weekend)',
+      'Saturday 2023-05-13 becomes 09:30 to 13:00 EDT instead of closed all day (weekend)',
       'the session becomes due: 2 symbols have no bar of it, and the next backfill asks for it',
     ]);
     const later = await put('2048-01-04', { kind: 'session', reason: 'Drill' });

@@ -208,7 +208,7 @@ describeEditions('the page of the market', (database) => {
       const { location, page } = await follow(await post(`${OVERRIDES}/remove`, fields));
       expect(location).toBe(`${CALENDAR}?year=2027#overrides`);
       expect(page).toContain('The override of 2026-12-24 is removed');
-      expect(page).toContain('becomes 09:30 to 13:00 EST; it is closed all day (Mourning)');
+      expect(page).toContain('becomes 09:30 to 13:00 EST instead of closed all day (Mourning)');
       expect(page).toContain('due for 2 symbols once it is over');
       const again = await follow(await post(`${OVERRIDES}/remove`, fields));
       expect(again.page).toContain('There is no override of 2026-12-24 any more');
@@ -347,7 +347,7 @@ describeEditions('the page of the market', (database) => {
       expect(await page.inputValue('#override-reason')).toBe('Storm');
       await page.fill('#override-open', '10:00');
       await page.click('button[value=check]');
-      await shows(page, '#effects', 'becomes 10:00 to 13:00 EST; it is 09:30 to 16:00 EST');
+      await shows(page, '#effects', 'becomes 10:00 to 13:00 EST instead of 09:30 to 16:00 EST');
       expect(problems).toEqual([]);
       await close();
     });

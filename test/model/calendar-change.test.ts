@@ -22,7 +22,7 @@ function change(
 const closed: CalendarOverride = { date: '2026-03-02', kind: 'closed', reason: 'Storm' };
 const short: CalendarOverride = { ...closed, kind: 'session', close: '13:00' };
 const saturday: CalendarOverride = { ...short, date: '2026-03-07' };
-const CLOSING = 'Monday 2026-03-02 becomes closed all day (Storm); it is 09:30 to 16:00 EST';
+const CLOSING = 'Monday 2026-03-02 becomes closed all day (Storm) instead of 09:30 to 16:00 EST';
 
 test('a session that becomes none', () => {
   expect(change(closed)).toEqual([CLOSING, 'no bar of that day is held']);
@@ -41,7 +41,8 @@ test('a session that becomes none', () => {
 });
 
 test('a day that becomes a session', () => {
-  const first = 'Saturday 2026-03-07 becomes 09:30 to 13:00 EST; it is closed all day (weekend)';
+  const first =
+    'Saturday 2026-03-07 becomes 09:30 to 13:00 EST instead of closed all day (weekend)';
   expect(change(saturday)).toEqual([first, 'no tracked symbol lacks a bar of that day']);
   expect(change(saturday, { waiting: 1, daily: 2 })).toEqual([
     first,
@@ -56,7 +57,7 @@ test('a day that becomes a session', () => {
 });
 
 test('hours that become others', () => {
-  const first = 'Monday 2026-03-02 becomes 09:30 to 13:00 EST; it is 09:30 to 16:00 EST';
+  const first = 'Monday 2026-03-02 becomes 09:30 to 13:00 EST instead of 09:30 to 16:00 EST';
   expect(change(short, { daily: 5 })).toEqual([
     first,
     'daily bars stay as they are, and no bar below a day is held of it',
@@ -74,7 +75,7 @@ test('what changes nothing, and what changes only the reason', () => {
   ]);
   expect(change({ ...closed, date: '2026-03-07', reason: 'weekend' })).toHaveLength(1);
   expect(change(closed, {}, true, { ...closed, reason: 'Wind' })).toEqual([
-    'Monday 2026-03-02 becomes closed all day (Storm); it is closed all day (Wind)',
+    'Monday 2026-03-02 becomes closed all day (Storm) instead of closed all day (Wind)',
   ]);
 });
 
